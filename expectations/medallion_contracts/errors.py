@@ -1,0 +1,61 @@
+"""Every error a person may see, in one tree.
+
+A message names what is wrong, where, and what to do about it. Errors that can find several problems at
+once carry all of them. Messages never hold a secret or a customer's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class MedallionError(Exception):
+    """Root of the tree: an entry point prints its text and exits with 1; anything else is a defect."""
+
+
+class _Problems(MedallionError):
+    """An error that lists every problem it found."""
+
+    def __init__(self, subject: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{subject}:", *(f"  - {problem}" for problem in self.problems)]))
+
+
+class ContractError(_Problems):
+    """A contract file cannot be read, or says something the compilers cannot honour."""
+
+
+class SettingsError(_Problems):
+    """The environment lacks a setting or holds one that is not valid."""
+
+
+class ParameterError(_Problems):
+    """Arguments of a command or parameters of a DAG run are not valid."""
+
+
+class SourceError(MedallionError):
+    """A producer source (file or table) cannot be read."""
+
+
+class ServiceUnavailable(MedallionError):
+    """A broker, database, cluster or mail server does not answer; names the address and the setting."""
+
+
+class StreamError(MedallionError):
+    """The streaming job must stop: going on would lose, repeat or hide records."""
+
+
+class BalanceError(StreamError):
+    """The counts of a micro-batch do not add up; the checkpoint has not moved."""
+
+
+class LeaseError(StreamError):
+    """Another writer holds the silver table."""
+
+
+class GoldError(MedallionError):
+    """Writing, auditing or publishing gold cannot go on; gold is unchanged."""
+
+
+class StaleStaging(GoldError):
+    """Staging no longer is what its manifest says: write again."""
