@@ -82,7 +82,7 @@ class QualityRule:
 class ServiceLevel:
     """One slaProperties entry: e.g. `freshness` of 2 `h` (unit as the contract spells it)."""
 
-    property: str
+    name: str
     value: float
     unit: str
     element: str | None = None

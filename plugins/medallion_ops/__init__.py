@@ -1,0 +1,1 @@
+"""What Airflow needs: settings, producer, submissions, gate, publish, alerts."""
