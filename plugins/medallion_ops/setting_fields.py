@@ -1,0 +1,258 @@
+"""The parts that settings are declared with: secrets, parsers of text, and sections of declared fields."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from medallion_contracts.errors import SettingsError
+
+SUBJECT = "the settings are not valid"
+
+
+class Secret:
+    """A value that must not be shown; `reveal()` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself: hand it to a client library, never to a log, an argument or XCom."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickling or serialising is how a secret would get into XCom or a trigger's row.
+        raise TypeError("a secret cannot be serialised")
+
+
+# --- parsers: from text to a value; ValueError says what is expected and never repeats the text ------------
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def secret(value: str) -> Secret:
+    """Any text, never shown."""
+    return Secret(value)
+
+
+def absolute_path(value: str) -> Path:
+    """An absolute path; it need not exist on this machine."""
+    path = Path(value)
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
+
+
+def whole_number(value: str, *, at_least: int, at_most: int) -> int:
+    """A whole number between two limits, both included."""
+    try:
+        number = int(value)
+    except ValueError:
+        number = at_least - 1
+    if not at_least <= number <= at_most:
+        raise ValueError(f"must be a whole number from {at_least} to {at_most}")
+    return number
+
+
+def choice(value: str, *, of: tuple[str, ...]) -> str:
+    """One of a few spellings."""
+    if value not in of:
+        raise ValueError(f"must be one of {', '.join(of)}")
+    return value
+
+
+def flag(value: str) -> bool:
+    """Either true or false, in any case."""
+    if value.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value.lower() == "true"
+
+
+def _port_is_valid(port: str) -> bool:
+    return port.isdecimal() and 0 < int(port) < 65536
+
+
+def servers(value: str) -> str:
+    """`host:port`, several separated by commas; blanks around them are dropped."""
+    for server in value.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not _port_is_valid(port):
+            raise ValueError("must be host:port, several separated by commas")
+    return ",".join(server.strip() for server in value.split(","))
+
+
+def http_url(value: str) -> str:
+    """An address without a trailing slash."""
+    try:
+        parts = urlsplit(value)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError("must be an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def spark_master(value: str) -> str:
+    """A standalone master's address, several with commas for a standby one."""
+    if not value.startswith("spark://"):
+        raise ValueError("must be spark://host:port (a standalone master)")
+    return "spark://" + servers(value.removeprefix("spark://"))
+
+
+def postgres_dsn(value: str) -> Secret:
+    """A libpq URI; a secret, as it holds a password."""
+    try:
+        parts = urlsplit(value)
+        is_valid = (
+            parts.scheme in ("postgresql", "postgres") and bool(parts.path.strip("/")) and parts.port != 0
+        )
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError("must be postgresql://user:password@host:port/database[?sslmode=...]")
+    return Secret(value)
+
+
+def lake_uri(value: str) -> str:
+    """A folder or an ADLS Gen2 address, without a trailing slash."""
+    parts = urlsplit(value)
+    is_azure = parts.scheme in ("abfss", "abfs") and bool(parts.username) and bool(parts.hostname)
+    if not (value.startswith("/") or is_azure):
+        raise ValueError(
+            "must be an absolute folder or abfss://<container>@<account>.dfs.core.windows.net[/path]"
+        )
+    return value.rstrip("/")
+
+
+def mail_addresses(value: str) -> tuple[str, ...]:
+    """Mail addresses separated by commas."""
+    addresses = tuple(address.strip() for address in value.split(","))
+    for address in addresses:
+        # A line break in an address would let its owner add mail headers.
+        name, _, domain = address.partition("@")
+        if not name or not domain or not address.isprintable() or " " in address:
+            raise ValueError("must be mail addresses separated by commas")
+    return addresses
+
+
+def mail_address(value: str) -> str:
+    """One mail address."""
+    (address, *more) = mail_addresses(value)
+    if more:
+        raise ValueError("must be one mail address")
+    return address
+
+
+# --- the declaration ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known about one setting apart from its value."""
+
+    name: str
+    parse: Callable[[str], Any]
+    description: str
+    example: str
+    default: str | None = None
+    is_required: bool = False
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value must never be shown."""
+        return self.parse in (secret, postgres_dsn)
+
+
+def setting(
+    name: str,
+    parse: Callable[[str], Any],
+    description: str,
+    *,
+    example: str = "",
+    default: str | None = None,
+    required: bool = False,
+) -> Any:
+    """Declare a setting as a dataclass field: `default` is text as the environment would hold it."""
+    declaration = Declaration(f"MEDALLION_{name}", parse, description, example, default, required)
+    metadata = {"setting": declaration}
+    if required:
+        return field(metadata=metadata)
+    return field(default=None if default is None else parse(default), metadata=metadata)
+
+
+class Section:
+    """Settings that belong together; a frozen dataclass whose fields are declared by `setting`."""
+
+    TITLE: ClassVar[str]
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read this section.
+
+        Raises:
+            SettingsError: A setting is missing or not valid; lists all of them.
+        """
+        problems: list[str] = []
+        section = cls.read(environ, problems)
+        if section is None:
+            raise SettingsError(SUBJECT, problems)
+        return section
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], problems: list[str]) -> Self | None:
+        """The section, or None after adding to `problems` what is wrong with it."""
+        values: dict[str, Any] = {}
+        before = len(problems)
+        for attribute, declaration in cls.declarations():
+            # Compose files and unit files pass unset variables on as empty text.
+            given = environ.get(declaration.name, "").strip()
+            if not given:
+                if declaration.is_required:
+                    problems.append(f"{declaration.name} is not set: {declaration.description}")
+                continue
+            try:
+                values[attribute] = declaration.parse(given)
+            except ValueError as error:
+                shown = "the value" if declaration.is_secret else repr(given)
+                problems.append(f"{declaration.name}: {shown} {error}")
+        if len(problems) > before:
+            return None
+        section = cls(**values)
+        problems.extend(section._contradictions())
+        return section if len(problems) == before else None
+
+    @classmethod
+    def declarations(cls) -> Iterator[tuple[str, Declaration]]:
+        """(attribute, declaration) of each setting of the section."""
+        own: tuple[Field[Any], ...] = fields(cls)  # type: ignore[arg-type]  # every section is a dataclass
+        for one in own:
+            yield one.name, one.metadata["setting"]
+
+    def _contradictions(self) -> Iterator[str]:
+        """Settings that are valid alone but not together."""
+        return iter(())
+
+    def _missing(self, *attributes: str, because: str) -> Iterator[str]:
+        names = {attribute: declaration.name for attribute, declaration in self.declarations()}
+        for attribute in attributes:
+            if getattr(self, attribute) is None:
+                yield f"{names[attribute]} is not set: needed because {because}"

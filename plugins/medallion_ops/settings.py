@@ -1,0 +1,344 @@
+"""Every setting of the platform's Airflow side: the one module here that reads the environment.
+
+A setting is declared once, as a dataclass field with `f.setting(...)`: its name, parser, default, example and
+description. `Settings.from_environment()` reads all of them and reports every problem at once; a command that
+needs one service only reads that section, e.g. `KafkaSettings.from_environment()`. The README's table is
+`settings_table()`.
+
+Secrets are `Secret` objects: printing, logging or formatting one shows `***`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from medallion_contracts.errors import SettingsError
+from medallion_ops import setting_fields as f
+
+Secret = f.Secret
+
+
+@dataclass(frozen=True)
+class KafkaSettings(f.Section):
+    """How to reach the broker: a Kafka broker or Azure Event Hubs."""
+
+    TITLE: ClassVar[str] = "Broker"
+
+    bootstrap: str = f.setting(
+        "KAFKA_BOOTSTRAP",
+        f.servers,
+        "address of the Kafka broker or Event Hubs namespace",
+        example="ns.servicebus.windows.net:9093",
+        required=True,
+    )
+    security_protocol: str = f.setting(
+        "KAFKA_SECURITY_PROTOCOL",
+        partial(f.choice, of=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")),
+        "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL (Event Hubs)",
+        default="PLAINTEXT",
+        example="SASL_SSL",
+    )
+    sasl_mechanism: str | None = f.setting(
+        "KAFKA_SASL_MECHANISM",
+        partial(f.choice, of=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")),
+        "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER (a service principal)",
+        example="PLAIN",
+    )
+    username: str | None = f.setting(
+        "KAFKA_USERNAME",
+        f.text,
+        "login name; `$ConnectionString` for Event Hubs; the client id with OAUTHBEARER",
+        example="$ConnectionString",
+    )
+    password: f.Secret | None = f.setting(
+        "KAFKA_PASSWORD",
+        f.secret,
+        "password; the connection string for Event Hubs; the client secret with OAUTHBEARER",
+    )
+    tenant_id: str | None = f.setting(
+        "KAFKA_TENANT_ID", f.text, "Entra tenant of the service principal (OAUTHBEARER)"
+    )
+    ca_file: Path | None = f.setting(
+        "KAFKA_CA_FILE",
+        f.absolute_path,
+        "PEM file of the authority that signed the broker's certificate, if it is not a public one",
+        example="/etc/ssl/broker-ca.pem",
+    )
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.security_protocol.startswith("SASL_"):
+            because = f"MEDALLION_KAFKA_SECURITY_PROTOCOL is {self.security_protocol}"
+            yield from self._missing("sasl_mechanism", "username", "password", because=because)
+        if self.sasl_mechanism == "OAUTHBEARER":
+            yield from self._missing("tenant_id", because="MEDALLION_KAFKA_SASL_MECHANISM is OAUTHBEARER")
+
+
+@dataclass(frozen=True)
+class LakeSettings(f.Section):
+    """Where the lake is and how to log in there."""
+
+    TITLE: ClassVar[str] = "Lake"
+
+    uri: str = f.setting(
+        "LAKE_URI",
+        f.lake_uri,
+        "root of the lake: a folder that all workers share, or ADLS Gen2",
+        example="abfss://lake@account.dfs.core.windows.net",
+        required=True,
+    )
+    auth: str = f.setting(
+        "LAKE_AUTH",
+        partial(f.choice, of=("none", "service_principal", "managed_identity", "shared_key")),
+        "none (a folder), service_principal, managed_identity or shared_key",
+        default="none",
+        example="managed_identity",
+    )
+    tenant_id: str | None = f.setting("LAKE_TENANT_ID", f.text, "Entra tenant of the service principal")
+    client_id: str | None = f.setting(
+        "LAKE_CLIENT_ID", f.text, "client id of the service principal or of a user-assigned managed identity"
+    )
+    client_secret: f.Secret | None = f.setting(
+        "LAKE_CLIENT_SECRET", f.secret, "secret of the service principal"
+    )
+    account_key: f.Secret | None = f.setting(
+        "LAKE_ACCOUNT_KEY", f.secret, "key of the storage account (shared_key)"
+    )
+    endpoint: str | None = f.setting(
+        "LAKE_ENDPOINT",
+        f.servers,
+        "address of an Azurite blob service, instead of Azure",
+        example="127.0.0.1:10000",
+    )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the lake is a folder."""
+        return self.uri.startswith("/")
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.is_local and self.auth != "none":
+            yield f"MEDALLION_LAKE_AUTH is {self.auth}, but MEDALLION_LAKE_URI is a folder: use none"
+        if not self.is_local and self.auth == "none":
+            yield (
+                "MEDALLION_LAKE_AUTH is none, but MEDALLION_LAKE_URI is in Azure: use service_principal, "
+                "managed_identity or shared_key"
+            )
+        because = f"MEDALLION_LAKE_AUTH is {self.auth}"
+        if self.auth == "service_principal":
+            yield from self._missing("tenant_id", "client_id", "client_secret", because=because)
+        if self.auth == "shared_key":
+            yield from self._missing("account_key", because=because)
+
+
+@dataclass(frozen=True)
+class SparkSettings(f.Section):
+    """The Spark cluster and what the workers find on their disks."""
+
+    TITLE: ClassVar[str] = "Cluster"
+
+    master: str = f.setting(
+        "SPARK_MASTER",
+        f.spark_master,
+        "the standalone master",
+        example="spark://spark-master:7077",
+        required=True,
+    )
+    rest: str = f.setting(
+        "SPARK_REST",
+        f.http_url,
+        "the master's submission service; it has no login, keep it on a private network",
+        example="http://spark-master:6066",
+        required=True,
+    )
+    jars: Path = f.setting(
+        "SPARK_JARS",
+        f.absolute_path,
+        "folder with the jars of pom.xml, the same path on every worker and on Airflow's",
+        example="/opt/medallion/jars",
+        required=True,
+    )
+    jobs_dir: Path = f.setting(
+        "JOBS_DIR",
+        f.absolute_path,
+        "folder with the entry scripts and medallion.zip (packages), the same path on every worker",
+        example="/opt/medallion/jobs",
+        required=True,
+    )
+    secrets_file: Path = f.setting(
+        "SECRETS_FILE",
+        f.absolute_path,
+        "file with KEY=VALUE lines of the secret settings, mode 0600, the same path on every worker",
+        example="/run/secrets/medallion",
+        required=True,
+    )
+    python: str = f.setting(
+        "SPARK_PYTHON", f.text, "Python 3 on the workers, with pyspark's needs", default="python3"
+    )
+
+
+@dataclass(frozen=True)
+class GoldSettings(f.Section):
+    """Postgres, and what feeds and explains gold."""
+
+    TITLE: ClassVar[str] = "Gold"
+
+    dsn: f.Secret = f.setting(
+        "GOLD_DSN",
+        f.postgres_dsn,
+        "Postgres as medallion_writer",
+        example="postgresql://medallion_writer:...@db:5432/gold?sslmode=verify-full",
+        required=True,
+    )
+    reader_dsn: f.Secret | None = f.setting(
+        "READER_DSN", f.postgres_dsn, "Postgres as gold_reader: sees no PII"
+    )
+    churn_source: str | None = f.setting(
+        "CHURN_SOURCE",
+        f.text,
+        "table of churn outcomes: a CSV file, a Delta table or a JDBC address",
+        example="/data/churn.csv",
+    )
+    data_docs_dir: Path | None = f.setting(
+        "DATA_DOCS_DIR", f.absolute_path, "folder for the gate's Data Docs", example="/srv/data_docs"
+    )
+    data_docs_url: str | None = f.setting(
+        "DATA_DOCS_URL",
+        f.text,
+        "address under which people open the Data Docs",
+        example="https://docs.example.com/gate",
+    )
+
+
+@dataclass(frozen=True)
+class StreamSettings(f.Section):
+    """Rules of the streaming job."""
+
+    TITLE: ClassVar[str] = "Stream"
+
+    trigger_seconds: int = f.setting(
+        "TRIGGER_SECONDS",
+        partial(f.whole_number, at_least=1, at_most=3600),
+        "seconds between micro-batches",
+        default="60",
+        example="5",
+    )
+    watermark_minutes: int = f.setting(
+        "WATERMARK_MINUTES",
+        partial(f.whole_number, at_least=0, at_most=525_600),
+        "how far behind the newest event of its partition an event may be",
+        default="10",
+        example="60",
+    )
+    max_offsets_per_trigger: int | None = f.setting(
+        "MAX_OFFSETS_PER_TRIGGER",
+        partial(f.whole_number, at_least=1, at_most=1_000_000_000),
+        "largest micro-batch, in records (the job has its own default)",
+        example="250000",
+    )
+    lateness: str = f.setting(
+        "LATENESS",
+        partial(f.choice, of=("judge", "accept")),
+        "judge, or accept: no event is late (for loading history)",
+        default="judge",
+        example="accept",
+    )
+    deduplicate: str = f.setting(
+        "DEDUPLICATE",
+        partial(f.choice, of=("versions", "latest")),
+        "versions keeps each distinct version, latest one per customer and micro-batch",
+        default="versions",
+        example="latest",
+    )
+    reject_unknown_fields: bool = f.setting(
+        "REJECT_UNKNOWN_FIELDS",
+        f.flag,
+        "whether a field that the contract does not know rejects the event",
+        default="false",
+        example="true",
+    )
+
+
+@dataclass(frozen=True)
+class AlertSettings(f.Section):
+    """Who gets mail, and where its links lead."""
+
+    TITLE: ClassVar[str] = "Alerts"
+
+    to: tuple[str, ...] = f.setting(
+        "ALERT_TO",
+        f.mail_addresses,
+        "recipients of alerts, separated by commas",
+        example="data@example.com",
+        required=True,
+    )
+    sender: str = f.setting(
+        "ALERT_FROM",
+        f.mail_address,
+        "sender of alerts",
+        default="medallion@localhost",
+        example="medallion@example.com",
+    )
+    airflow_url: str | None = f.setting(
+        "AIRFLOW_URL",
+        f.http_url,
+        "address under which people open Airflow",
+        example="https://airflow.example.com",
+    )
+
+
+SECTIONS: Mapping[str, type[f.Section]] = {
+    "kafka": KafkaSettings,
+    "lake": LakeSettings,
+    "spark": SparkSettings,
+    "gold": GoldSettings,
+    "stream": StreamSettings,
+    "alerts": AlertSettings,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings."""
+
+    kafka: KafkaSettings
+    lake: LakeSettings
+    spark: SparkSettings
+    gold: GoldSettings
+    stream: StreamSettings
+    alerts: AlertSettings
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read every section.
+
+        Raises:
+            SettingsError: A setting is missing or not valid; lists all of them, across the sections.
+        """
+        problems: list[str] = []
+        read: dict[str, Any] = {name: section.read(environ, problems) for name, section in SECTIONS.items()}
+        if problems:
+            raise SettingsError(f.SUBJECT, problems)
+        return cls(**read)
+
+
+def declarations() -> Iterator[tuple[str, f.Declaration]]:
+    """Every setting with the title of its section, in the order of the README."""
+    for section in SECTIONS.values():
+        for _, declaration in section.declarations():
+            yield section.TITLE, declaration
+
+
+def settings_table() -> str:
+    """The README's table of settings, in Markdown."""
+    lines = ["| setting | default | what it is | example |", "|---|---|---|---|"]
+    for _, one in declarations():
+        default = "**required**" if one.is_required else f"`{one.default}`" if one.default else "-"
+        example = f"`{one.example}`" if one.example else "-"
+        secret = " (secret)" if one.is_secret else ""
+        lines.append(f"| `{one.name}` | {default} | {one.description}{secret} | {example} |")
+    return "\n".join(lines)

@@ -1,0 +1,158 @@
+"""Settings: every problem at once, no secret shown, one declaration for code and README."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from medallion_contracts.errors import SettingsError
+from medallion_ops.settings import KafkaSettings, LakeSettings, Secret, Settings, settings_table
+
+MARKED = "marked-5ecret"
+
+VALID = {
+    "MEDALLION_KAFKA_BOOTSTRAP": "broker-1:9092,broker-2:9092",
+    "MEDALLION_LAKE_URI": "/srv/lake/",
+    "MEDALLION_SPARK_MASTER": "spark://master:7077",
+    "MEDALLION_SPARK_REST": "http://master:6066",
+    "MEDALLION_SPARK_JARS": "/opt/jars",
+    "MEDALLION_JOBS_DIR": "/opt/jobs",
+    "MEDALLION_SECRETS_FILE": "/run/secrets/medallion",
+    "MEDALLION_GOLD_DSN": f"postgresql://writer:{MARKED}@db:5432/gold",
+    "MEDALLION_ALERT_TO": "data@example.com, ops@example.com",
+}
+EVENT_HUBS = {
+    "MEDALLION_KAFKA_BOOTSTRAP": "ns.servicebus.windows.net:9093",
+    "MEDALLION_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "MEDALLION_KAFKA_SASL_MECHANISM": "PLAIN",
+    "MEDALLION_KAFKA_USERNAME": "$ConnectionString",
+    "MEDALLION_KAFKA_PASSWORD": MARKED,
+}
+AZURE_LAKE = {
+    "MEDALLION_LAKE_URI": "abfss://lake@account.dfs.core.windows.net/medallion",
+    "MEDALLION_LAKE_AUTH": "service_principal",
+    "MEDALLION_LAKE_TENANT_ID": "tenant",
+    "MEDALLION_LAKE_CLIENT_ID": "client",
+    "MEDALLION_LAKE_CLIENT_SECRET": MARKED,
+}
+
+
+def problems_of(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environment(environ)
+    return list(raised.value.problems)
+
+
+def test_a_local_environment_needs_only_addresses() -> None:
+    settings = Settings.from_environment(VALID)
+    assert settings.kafka.bootstrap == "broker-1:9092,broker-2:9092"
+    assert settings.lake.uri == "/srv/lake"
+    assert settings.lake.is_local
+    assert settings.stream.trigger_seconds == 60
+    assert settings.stream.watermark_minutes == 10
+    assert settings.alerts.to == ("data@example.com", "ops@example.com")
+
+
+def test_a_cloud_environment() -> None:
+    settings = Settings.from_environment(VALID | EVENT_HUBS | AZURE_LAKE)
+    assert settings.kafka.password == Secret(MARKED)
+    assert not settings.lake.is_local
+
+
+def test_empty_text_counts_as_not_set() -> None:
+    assert Settings.from_environment(VALID | {"MEDALLION_TRIGGER_SECONDS": " "}).stream.trigger_seconds == 60
+
+
+def test_nothing_set_names_every_required_setting_at_once() -> None:
+    problems = problems_of({})
+    for name in VALID:
+        assert any(problem.startswith(f"{name} is not set") for problem in problems), name
+
+
+def test_problems_of_all_sections_come_together() -> None:
+    wrong = {
+        "MEDALLION_KAFKA_BOOTSTRAP": "broker",
+        "MEDALLION_LAKE_URI": "lake",
+        "MEDALLION_TRIGGER_SECONDS": "0",
+        "MEDALLION_GOLD_DSN": "mysql://x/y",
+        "MEDALLION_ALERT_TO": "nobody",
+    }
+    problems = problems_of(VALID | wrong)
+    assert [problem.partition(":")[0] for problem in problems] == list(wrong) or {
+        problem.partition(":")[0] for problem in problems
+    } == set(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("KAFKA_BOOTSTRAP", "broker:0", "host:port"),
+        ("KAFKA_BOOTSTRAP", "broker:9092,", "host:port"),
+        ("KAFKA_SECURITY_PROTOCOL", "sasl", "must be one of"),
+        ("SPARK_MASTER", "local[2]", "spark://host:port"),
+        ("SPARK_MASTER", "spark://master", "host:port"),
+        ("SPARK_REST", "master:6066", "http://"),
+        ("SPARK_JARS", "jars", "absolute path"),
+        ("LAKE_URI", "s3://bucket", "abfss://"),
+        ("LAKE_URI", "abfss://account.dfs.core.windows.net", "abfss://<container>"),
+        ("TRIGGER_SECONDS", "1.5", "whole number"),
+        ("WATERMARK_MINUTES", "-1", "whole number"),
+        ("REJECT_UNKNOWN_FIELDS", "yes", "true or false"),
+        ("ALERT_FROM", "a@b.c\nBcc: d@e.f", "mail"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_expected(name: str, value: str, expected: str) -> None:
+    (problem,) = problems_of(VALID | {f"MEDALLION_{name}": value})
+    assert problem.startswith(f"MEDALLION_{name}: ")
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"MEDALLION_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "MEDALLION_KAFKA_PASSWORD is not set"),
+        (
+            EVENT_HUBS | {"MEDALLION_KAFKA_SASL_MECHANISM": "OAUTHBEARER"},
+            "MEDALLION_KAFKA_TENANT_ID is not set",
+        ),
+        (AZURE_LAKE | {"MEDALLION_LAKE_AUTH": "none"}, "MEDALLION_LAKE_AUTH is none"),
+        (AZURE_LAKE | {"MEDALLION_LAKE_AUTH": "shared_key"}, "MEDALLION_LAKE_ACCOUNT_KEY is not set"),
+        ({"MEDALLION_LAKE_AUTH": "managed_identity"}, "is a folder"),
+    ],
+)
+def test_settings_that_contradict_each_other(environ: dict[str, str], expected: str) -> None:
+    assert any(expected in problem for problem in problems_of(VALID | environ))
+
+
+def test_a_command_for_one_service_needs_only_its_section() -> None:
+    kafka = KafkaSettings.from_environment({"MEDALLION_KAFKA_BOOTSTRAP": "localhost:9092"})
+    assert kafka.security_protocol == "PLAINTEXT"
+    with pytest.raises(SettingsError, match="MEDALLION_LAKE_URI is not set"):
+        LakeSettings.from_environment({})
+
+
+def test_a_secret_is_never_shown_or_serialised() -> None:
+    settings = Settings.from_environment(VALID | EVENT_HUBS | AZURE_LAKE)
+    assert MARKED not in f"{settings} {settings!r} {settings.gold.dsn}"
+    assert settings.gold.dsn.reveal().startswith("postgresql://writer:marked")
+    for serialise in (pickle.dumps, json.dumps, copy.deepcopy):
+        with pytest.raises(TypeError):
+            serialise(settings.gold.dsn)
+
+
+def test_a_wrong_secret_is_not_repeated_in_the_problem() -> None:
+    (problem,) = problems_of(VALID | {"MEDALLION_GOLD_DSN": f"host=db password={MARKED}"})
+    assert MARKED not in problem
+
+
+def test_the_readme_shows_the_table_of_settings_as_declared() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    if not readme.exists():
+        pytest.skip("no README yet")
+    assert settings_table() in readme.read_text(), (
+        "run `python -m medallion_ops.settings_check --table` and paste its output"
+    )
