@@ -103,6 +103,7 @@ def load_folder(folder: Traversable, name: str) -> Dataset:
     topic = reader.schema("events").physicalName
     if event_time not in events.primary_key or len(events.primary_key) != 2:
         problems.append("events: the primary key must be the entity's key and the column named by eventTime")
+    problems.extend(_event_problems(events))
     if not topic or "replayTopic" not in properties:
         problems.append("events: physicalName (the topic) and the custom property replayTopic are needed")
     if problems:
@@ -121,6 +122,18 @@ def load_folder(folder: Traversable, name: str) -> Dataset:
         topic=str(topic),
         replay_topic=str(properties["replayTopic"]),
     )
+
+
+def _event_problems(events: Table) -> Iterable[str]:
+    """What the judge needs of an event's columns: a value for whatever a producer may leave out."""
+    for column in events.columns:
+        factors = [factor.strip() for factor in (column.transform or "").split("*")]
+        if column.transform is not None and not set(factors) <= set(events.column_names) - {column.name}:
+            yield f"events.{column.name}: transformLogic must be a product of other columns, e.g. a * b"
+        if not column.required and column.default is None and column.transform is None:
+            yield f"events.{column.name}: an optional field needs a default (custom property) or transformLogic"
+        if column.type in (ColumnType.DATE, ColumnType.STRINGS):
+            yield f"events.{column.name}: an event field cannot be a {column.type.value}"
 
 
 class _DatasetReader:
@@ -311,11 +324,10 @@ class _DatasetReader:
             ColumnType.LONG: int,
             ColumnType.BOOLEAN: bool,
         }
-        if type(value) is not fits.get(kind):
-            self._problems.append(f"{where}: the default {value!r} is not a {kind.value}")
-            return None
-        assert isinstance(value, str | int | bool)
-        return value
+        if isinstance(value, str | int | bool) and type(value) is fits.get(kind):
+            return value
+        self._problems.append(f"{where}: the default {value!r} is not a {kind.value}")
+        return None
 
     def _rules(self, stem: str, schema: Any) -> Iterable[QualityRule]:
         for entry in schema.quality or []:
