@@ -2,8 +2,9 @@
 
 One folder a dataset, one file a table; `events.odcs.yaml` is the root. A table takes columns of another
 with the schema-level custom property `columnsFrom: {contract: events, columns: [...]}` (all columns when
-`columns` is absent), so that a column is declared once. Custom properties understood: `columnsFrom`,
-`replayTopic`, `eventTime` (schema level), `default` (column level).
+`columns` is absent), so that a column is declared once; its `primaryKey` names the whole key when some of it
+are such columns. Custom properties understood: `columnsFrom`, `replayTopic`, `eventTime` (schema level),
+`default` (column level).
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _event_problems(events: Table) -> Iterable[str]:
         if column.transform is not None and not set(factors) <= set(events.column_names) - {column.name}:
             yield f"events.{column.name}: transformLogic must be a product of other columns, e.g. a * b"
         if not column.required and column.default is None and column.transform is None:
-            yield f"events.{column.name}: an optional field needs a default (custom property) or transformLogic"
+            yield f"events.{column.name}: an optional field needs a default or transformLogic"
         if column.type in (ColumnType.DATE, ColumnType.STRINGS):
             yield f"events.{column.name}: an event field cannot be a {column.type.value}"
 
@@ -229,6 +230,12 @@ class _DatasetReader:
             for name in wanted
             if name not in table.column_names
         )
+        own = {item.name for item in schema.properties or []}
+        self._problems.extend(
+            f"{stem}: columnsFrom.primaryKey names {name!r}, which is no column of this table"
+            for name in source.get("primaryKey", [])
+            if name not in own and name not in wanted
+        )
         columns = [
             replace(column, required=True, default=None, transform=None)
             for column in table.columns
@@ -240,6 +247,8 @@ class _DatasetReader:
         source = _custom(schema).get("columnsFrom")
         if not isinstance(source, dict) or source.get("contract") not in self._tables:
             return ()
+        if "primaryKey" in source:
+            return tuple(source["primaryKey"])
         key = self._tables[source["contract"]].primary_key
         return key if set(key) <= set(names) else ()
 
