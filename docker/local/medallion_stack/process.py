@@ -1,0 +1,219 @@
+"""Start, find again and stop the processes of a stack; uses nothing outside the standard library.
+
+A process is known by pid *and* start time, so a pid that the system gave to somebody else is never
+signalled. Every process also carries a marker in its environment, inherited by what it starts (Airflow
+tasks, Spark executors): that finds what outlived a killed parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from medallion_contracts.errors import ServiceUnavailable
+
+MARKER = "MEDALLION_STACK_MEMBER"
+_POLL_SECONDS = 0.1
+_LOG_LIMIT_BYTES = 20_000_000
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """One process of this boot of this machine."""
+
+    pid: int
+    started: str
+    """Boot id and start time in clock ticks since boot."""
+
+    @staticmethod
+    def of(pid: int) -> ProcessId | None:
+        """The running process with that pid; None when there is none, or only a zombie."""
+        fields = _stat(pid)
+        if not fields or fields[0] in "ZX":
+            return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return ProcessId(pid, f"{boot}:{fields[19]}")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether this very process still runs."""
+        return ProcessId.of(self.pid) == self
+
+
+@dataclass(frozen=True)
+class Service:
+    """How to run one service: what to start, how to tell that it answers, how to stop it.
+
+    `is_ready` is asked until it is true and may raise `OSError`-like errors of its client while the service
+    starts; `ready_on` names the address for messages. `dies_with_parent` is for tests: the kernel then
+    kills the service when the process that started it dies, whatever killed that.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    is_ready: Callable[[], bool]
+    ready_on: str
+    ready_seconds: float = 60
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 20
+    dies_with_parent: bool = False
+
+
+class ProcessTable:
+    """The processes of one stack: pid files in `run`, logs in `logs`, all marked with `owner`."""
+
+    def __init__(self, run: Path, logs: Path, owner: str) -> None:
+        self._run = run
+        self._logs = logs
+        self._owner = owner
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def log_file(self, name: str) -> Path:
+        """Where a service's output goes."""
+        return self._logs / f"{name}.log"
+
+    def find(self, name: str) -> ProcessId | None:
+        """The running process of a service; None when it does not run (a stale pid file counts as none)."""
+        self._children = [child for child in self._children if child.poll() is None]
+        try:
+            noted = ProcessId(**json.loads((self._run / f"{name}.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None  # a half-written file is of a start that was interrupted: the sweep finds the process
+        return noted if noted.is_alive else None
+
+    def start(self, service: Service) -> ProcessId:
+        """Start a service unless it runs already, without waiting for it."""
+        running = self.find(service.name)
+        if running:
+            return running
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self.log_file(service.name)
+        if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        command = [*service.command]
+        if service.dies_with_parent:
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                env={**service.environment, MARKER: f"{self._owner}:{service.name}"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C at the terminal is for `make`, not for the services
+            )
+        self._children.append(process)
+        identity = ProcessId.of(process.pid)
+        if identity is None:
+            raise ServiceUnavailable(f"{service.name} ended at once; {self._last_words(service.name)}")
+        noted = self._run / f"{service.name}.json"
+        draft = noted.with_suffix(".new")
+        draft.write_text(json.dumps(vars(identity)))
+        draft.replace(noted)
+        return identity
+
+    def wait_ready(self, service: Service) -> None:
+        """Wait until a started service answers.
+
+        Raises:
+            ServiceUnavailable: it ended, or did not answer in time; says where it was asked and ends with
+                the last lines of its log.
+        """
+        deadline = time.monotonic() + service.ready_seconds
+        last_error: Exception | None = None
+        while time.monotonic() < deadline:
+            if self.find(service.name) is None:
+                raise ServiceUnavailable(
+                    f"{service.name} ended while it started; {self._last_words(service.name)}"
+                )
+            try:
+                if service.is_ready():
+                    return
+            except Exception as error:  # whatever the service's client raises while nothing listens yet
+                last_error = error
+            time.sleep(_POLL_SECONDS)
+        raise ServiceUnavailable(
+            f"{service.name} did not answer on {service.ready_on} within {service.ready_seconds:.0f} s"
+            f"{f' ({last_error})' if last_error else ''}; {self._last_words(service.name)}"
+        )
+
+    def stop(self, service: Service) -> None:
+        """Stop a service and what it started: ask, wait, then kill."""
+        running = self.find(service.name)
+        if running:
+            with suppress(ProcessLookupError):
+                os.kill(running.pid, service.stop_signal)
+            _wait_gone([running], service.stop_seconds)
+        kill_all(self.members(service.name))
+        (self._run / f"{service.name}.json").unlink(missing_ok=True)
+
+    def members(self, name: str | None = None) -> list[ProcessId]:
+        """Every running process of the stack, or of one of its services, with all that they started."""
+        mark = f"{MARKER}={self._owner}:{name or ''}".encode()
+        parents: dict[int, int] = {}
+        marked: set[int] = set()
+        for pid in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+            fields = _stat(pid)
+            if not fields or pid == os.getpid():
+                continue
+            parents[pid] = int(fields[1])
+            with suppress(OSError):  # it ended meanwhile, or belongs to another user
+                environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                if any(line == mark if name else line.startswith(mark) for line in environment):
+                    marked.add(pid)
+        # Postgres overwrites its environment with its title: its processes are found as children.
+        noted = [self.find(path.stem) for path in self._run.glob(f"{name or '*'}.json")]
+        marked.update(process.pid for process in noted if process)
+        found = {pid for pid in parents if marked.intersection(_line_of(pid, parents))}
+        return [process for pid in sorted(found) if (process := ProcessId.of(pid))]
+
+    def _last_words(self, name: str) -> str:
+        log = self.log_file(name)
+        lines = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
+        return "\n  ".join([f"its log {log} ends with:", *lines]) if lines else f"its log {log} is empty"
+
+
+def kill_all(processes: Sequence[ProcessId], grace_seconds: float = 3) -> None:
+    """Ask processes to end, and kill those that have not after the grace time."""
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10.0)):
+        for process in processes:
+            if process.is_alive:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+        if _wait_gone(processes, seconds):
+            return
+
+
+def _wait_gone(processes: Sequence[ProcessId], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(process.is_alive for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on (state, parent, ...); empty without such a process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    # The command name before them may hold spaces and brackets: count from its closing bracket.
+    return stat.rpartition(")")[2].split()
+
+
+def _line_of(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    """The process and its ancestors."""
+    while pid in parents:
+        yield pid
+        pid = parents[pid]

@@ -1,0 +1,63 @@
+"""Fixtures of real services, shared by all tests that ask for them; nothing starts for tests that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from services import BrokerServer, Mail, MailServer, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
+    """One broker for the whole run; a test that kills it starts it again."""
+    server = BrokerServer(tmp_path_factory.mktemp("broker"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(broker_server: BrokerServer) -> str:
+    """Bootstrap address of the broker; it has the topics `customers` and `customers_replay`."""
+    return broker_server.bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One PostgreSQL server for the whole run; a test that kills it starts it again."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> str:
+    """Superuser DSN of a fresh, empty database."""
+    return postgres_server.fresh_database()
+
+
+@pytest.fixture(scope="session")
+def mail_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]:
+    """One mail sink for the whole run."""
+    server = MailServer(tmp_path_factory.mktemp("mail"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def mail_sink(mail_server: MailServer) -> Mail:
+    """Host, port and Maildir of the mail sink, empty at the start of the test."""
+    for folder in ("new", "cur"):
+        for mail in (mail_server.mail.maildir / folder).glob("*"):
+            mail.unlink()
+    return mail_server.mail

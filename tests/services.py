@@ -1,0 +1,122 @@
+"""Real servers for tests, each with a folder and ports of its own.
+
+The code that runs them is the local stack's. They die with the test process, whatever ends it.
+"""
+
+from __future__ import annotations
+
+import mailbox
+import os
+import secrets
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+
+from medallion_stack import layout
+from medallion_stack.bootstrap import ensure_jars
+from medallion_stack.broker import Broker
+from medallion_stack.mail import MailSink
+from medallion_stack.ports import LOOPBACK, free_port
+from medallion_stack.postgres import Postgres
+from medallion_stack.process import ProcessTable, Service
+
+TOPICS = ("customers", "customers_replay")
+
+
+class _Server:
+    """A running service that a test may kill and start again on the same port and files."""
+
+    def __init__(self, folder: Path, service: Service) -> None:
+        self._processes = ProcessTable(folder / "run", folder / "logs", str(folder))
+        self._service = service
+
+    @property
+    def log(self) -> str:
+        """All that the server has said."""
+        return self._processes.log_file(self._service.name).read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it unless it runs, and wait until it answers."""
+        self._processes.start(self._service)
+        self._processes.wait_ready(self._service)
+
+    def stop(self) -> None:
+        """Stop it in order."""
+        self._processes.stop(self._service)
+
+    def kill(self) -> None:
+        """Kill -9 the server and all its processes."""
+        for process in self._processes.members(self._service.name):
+            if process.is_alive:
+                os.kill(process.pid, signal.SIGKILL)
+        self._processes.stop(self._service)
+
+    def restart(self) -> None:
+        """Start it again after `kill`, or stop it in order first."""
+        self.stop()
+        self.start()
+
+
+class BrokerServer(_Server):
+    """A broker with the topics `customers` and `customers_replay` (4 partitions, LogAppendTime)."""
+
+    def __init__(self, folder: Path, properties: Mapping[str, str] | None = None) -> None:
+        ensure_jars("broker", layout.BROKER_JARS)
+        self.broker = Broker(folder / "kafka", free_port(), free_port(), properties or {})
+        self.broker.prepare()
+        super().__init__(folder, self.broker.service(dies_with_parent=True))
+
+    def start(self) -> None:
+        """Start it and make sure of its topics."""
+        super().start()
+        self.broker.ensure_topics(TOPICS)
+
+    @property
+    def bootstrap(self) -> str:
+        """Address for clients, host:port."""
+        return self.broker.bootstrap
+
+
+class PostgresServer(_Server):
+    """A PostgreSQL server that does not wait for the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._postgres = Postgres(folder / "postgres", free_port(), secrets.token_urlsafe(12))
+        self._postgres.prepare()
+        super().__init__(folder, self._postgres.service(durable=False, dies_with_parent=True))
+
+    def fresh_database(self) -> str:
+        """Superuser DSN of a new, empty database."""
+        name = f"test_{secrets.token_hex(6)}"
+        self._postgres.ensure_database(name)
+        return self._postgres.dsn(name)
+
+    def dsn(self, database: str, user: str, password: str) -> str:
+        """DSN of a role of the test's own."""
+        return self._postgres.dsn(database, user, password)
+
+
+@dataclass(frozen=True)
+class Mail:
+    """Where to send mail, and what has arrived."""
+
+    host: str
+    port: int
+    maildir: Path
+
+    def messages(self) -> list[Message]:
+        """All mails that have arrived, oldest first."""
+        box = mailbox.Maildir(self.maildir, create=False)
+        keys = sorted(box.keys(), key=lambda key: (self.maildir / "new" / key).stat().st_mtime_ns)
+        return [box[key] for key in keys]
+
+
+class MailServer(_Server):
+    """A mail server that keeps every mail in a Maildir."""
+
+    def __init__(self, folder: Path) -> None:
+        sink = MailSink(folder / "mail", free_port())
+        self.mail = Mail(LOOPBACK, sink.port, sink.folder)
+        super().__init__(folder, sink.service(dies_with_parent=True))
