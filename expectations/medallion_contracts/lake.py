@@ -69,3 +69,8 @@ class LakePaths:
     def failure(self) -> str:
         """JSON file: the batch that failed three times, and why."""
         return f"{self.control}/failure.json"
+
+    @property
+    def stream_driver(self) -> str:
+        """JSON file: which driver on the cluster runs the stream; survives Airflow."""
+        return f"{self.control}/stream_driver.json"

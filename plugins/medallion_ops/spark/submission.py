@@ -1,0 +1,155 @@
+"""How a job gets to the cluster: a spark-submit command, or a REST request for the supervised stream.
+
+A short job's driver runs beside its Airflow task (client mode): the task's log is the job's log, and the
+task's end is the job's end. The stream's driver must outlive Airflow, so it runs on a worker (cluster mode,
+supervised: the worker starts it again when it crashes).
+
+Spark refuses a Python script in cluster mode on its standalone cluster. It takes a Java class, though, and
+`org.apache.spark.deploy.SparkSubmit` is one: the driver that the worker starts is a spark-submit in client
+mode. The request goes to the master's REST service directly, as `spark-submit` would send it, without a JVM.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.settings import SparkSettings
+from medallion_ops.spark.jobs import SparkJob
+
+PACKAGES = "medallion.zip"
+"""medallion_contracts and medallion_spark, beside the entry scripts in MEDALLION_JOBS_DIR."""
+
+SPARK_VERSION = "4.2.0"
+TIMEOUT_SECONDS = 20
+
+ACTIVE = frozenset({"SUBMITTED", "RUNNING", "RELAUNCHING", "UNKNOWN"})
+"""Driver states after which another one follows; UNKNOWN while a master recovers."""
+NOT_FOUND = "NOT_FOUND"
+"""What `DriverStatus.state` says when the master does not know the driver (Spark's own word)."""
+
+
+def job_conf(spark: SparkSettings, job: SparkJob) -> dict[str, str]:
+    """Spark properties of a job; visible to anyone who opens Spark's page, so nothing secret."""
+    return {
+        "spark.cores.max": str(job.cores),
+        "spark.executor.cores": str(job.cores),
+        "spark.executor.memory": job.executor_memory,
+        "spark.driver.memory": job.driver_memory,
+        "spark.executor.extraClassPath": f"{spark.jars}/*",
+        "spark.driver.extraClassPath": f"{spark.jars}/*",
+        "spark.pyspark.python": spark.python,
+        "spark.executorEnv.MEDALLION_SECRETS_FILE": str(spark.secrets_file),
+    }
+
+
+def client_command(spark: SparkSettings, job: SparkJob) -> list[str]:
+    """The spark-submit command of a job whose driver runs in the task itself."""
+    return [str(Path(sys.executable).with_name("spark-submit")), *_submit_arguments(spark, job)]
+
+
+def client_environment(spark: SparkSettings, environ: dict[str, str]) -> dict[str, str]:
+    """The environment of that command: Airflow's own without the settings, which jobs do not read."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(("MEDALLION_", "AIRFLOW"))}
+    return kept | {
+        "MEDALLION_SECRETS_FILE": str(spark.secrets_file),
+        "PYSPARK_PYTHON": spark.python,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+def _submit_arguments(spark: SparkSettings, job: SparkJob) -> list[str]:
+    conf = [word for name, value in job_conf(spark, job).items() for word in ("--conf", f"{name}={value}")]
+    return [
+        *("--master", spark.master, "--name", job.name, *conf),
+        *("--py-files", f"{spark.jobs_dir}/{PACKAGES}"),
+        f"{spark.jobs_dir}/{job.script}",
+        *job.arguments,
+    ]
+
+
+def supervised_request(spark: SparkSettings, job: SparkJob) -> dict[str, Any]:
+    """The REST request that starts a job's driver on a worker and keeps it running there."""
+    packages = f"file:{spark.jobs_dir}/{PACKAGES}"
+    return {
+        "action": "CreateSubmissionRequest",
+        "clientSparkVersion": SPARK_VERSION,
+        # Spark wants a jar to fetch; SparkSubmit itself is on each worker's class path already.
+        "appResource": packages,
+        "mainClass": "org.apache.spark.deploy.SparkSubmit",
+        "appArgs": _submit_arguments(spark, job),
+        "sparkProperties": {
+            "spark.master": spark.master,
+            "spark.app.name": job.name,
+            "spark.submit.deployMode": "cluster",
+            "spark.driver.supervise": "true",
+            "spark.driver.cores": "1",
+            "spark.driver.memory": job.driver_memory,
+            # The driver's JVM is up before its own spark-submit reads --conf: its class path is set here.
+            "spark.driver.extraClassPath": f"{spark.jars}/*",
+        },
+        "environmentVariables": {
+            "MEDALLION_SECRETS_FILE": str(spark.secrets_file),
+            "PYSPARK_PYTHON": spark.python,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class DriverStatus:
+    """What the master says about a driver; `state` is Spark's word."""
+
+    driver_id: str
+    state: str
+    worker: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the driver runs, or will again without anyone's doing."""
+        return self.state in ACTIVE
+
+
+class ClusterClient:
+    """The master's REST submission service."""
+
+    def __init__(self, spark: SparkSettings) -> None:
+        self._spark = spark
+
+    def submit(self, job: SparkJob) -> str:
+        """Start the job's supervised driver; gives the driver's id.
+
+        Raises:
+            ServiceUnavailable: No answer: the driver may have been started nevertheless.
+        """
+        answer = self._call("POST", "create", supervised_request(self._spark, job))
+        if not answer.get("success"):
+            raise ServiceUnavailable(f"the Spark master refused {job.name}: {answer.get('message', answer)}")
+        return str(answer["submissionId"])
+
+    def status(self, driver_id: str) -> DriverStatus:
+        """The driver's state, NOT_FOUND when the master does not know it."""
+        answer = self._call("GET", f"status/{driver_id}")
+        if not answer.get("success"):
+            return DriverStatus(driver_id, NOT_FOUND)
+        return DriverStatus(driver_id, str(answer["driverState"]), answer.get("workerHostPort"))
+
+    def kill(self, driver_id: str) -> None:
+        """Stop the driver for good; one that already ended is fine."""
+        self._call("POST", f"kill/{driver_id}")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        import httpx
+
+        url = f"{self._spark.rest}/v1/submissions/{path}"
+        try:
+            response = httpx.request(method, url, json=body, timeout=TIMEOUT_SECONDS, trust_env=False)
+            answer: dict[str, Any] = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServiceUnavailable(
+                f"the Spark master does not answer at {self._spark.rest} ({type(error).__name__}): "
+                "check MEDALLION_SPARK_REST, and that it runs with spark.master.rest.enabled=true"
+            ) from error
+        return answer
