@@ -33,8 +33,8 @@ class ParameterError(_Problems):
     """Arguments of a command or parameters of a DAG run are not valid."""
 
 
-class SourceError(MedallionError):
-    """A producer source (file or table) cannot be read."""
+class SourceError(_Problems):
+    """A producer source (file or table) cannot be read, or holds rows that are no events."""
 
 
 class ServiceUnavailable(MedallionError):
@@ -59,3 +59,7 @@ class GoldError(MedallionError):
 
 class StaleStaging(GoldError):
     """Staging no longer is what its manifest says: write again."""
+
+
+class MigrationError(_Problems):
+    """The gold database cannot be brought forward without losing something; nothing was changed."""

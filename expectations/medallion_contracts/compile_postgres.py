@@ -1,0 +1,191 @@
+"""From contract tables to PostgreSQL: types, DDL, and the statements that publish a staging set.
+
+Text only; whoever runs it brings the connection. Identifiers come from contracts and are quoted, values are
+never part of a statement. PostgreSQL 14 or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from medallion_contracts.model import Column, ColumnType, Dataset, Table
+
+GOLD = "gold"
+STAGING = "staging"
+AUDIT = "audit"
+COORDINATES = ("_topic", "_partition", "_offset")
+"""Silver's columns that say where a version came from; staging tables of versions carry them for the mail."""
+
+_TYPES = {
+    ColumnType.STRING: "text",
+    ColumnType.INTEGER: "integer",
+    ColumnType.LONG: "bigint",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.TIMESTAMP: "timestamp with time zone",
+    ColumnType.DATE: "date",
+    ColumnType.STRINGS: "text[]",
+}
+
+
+def quoted(*parts: str) -> str:
+    """An identifier, or a dotted path of them, in double quotes."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def columns(names: Iterable[str], alias: str | None = None) -> str:
+    """A comma-separated list of quoted column names, each behind `alias.` when there is one."""
+    prefix = f"{alias}." if alias else ""
+    return ", ".join(prefix + quoted(name) for name in names)
+
+
+def literal(value: object) -> str:
+    """A contract's constant as a SQL literal; for DDL, which takes no bound values."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def column_type(column: Column) -> str:
+    """The PostgreSQL type, spelled as `format_type` reports it."""
+    if column.type is ColumnType.DECIMAL:
+        return f"numeric({column.precision},{column.scale})"
+    return _TYPES[column.type]
+
+
+def create_table(table: Table) -> str:
+    """CREATE TABLE of a gold table: types, NOT NULL and the key; rules are the gate's business."""
+    lines = [
+        f"{quoted(column.name)} {column_type(column)}{' NOT NULL' if column.required else ''}"
+        for column in table.columns
+    ]
+    lines.append(f"PRIMARY KEY ({columns(table.primary_key)})")
+    return f"CREATE TABLE {quoted(GOLD, table.name)} (\n    " + ",\n    ".join(lines) + "\n)"
+
+
+def staging_name(set_id: int, name: str) -> str:
+    """Name of a staging table of a set, e.g. s12_customers."""
+    return f"s{set_id}_{name}"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a set decides about a gold table: all rows whose `column` is in the staged list `name`.
+
+    `_touched` holds the entities (customers) and `_hours` the hours that the set computed anew. A rebuild
+    stages no such lists: it decides about every row.
+    """
+
+    name: str
+    column: Column
+
+
+TOUCHED = "_touched"
+HOURS = "_hours"
+
+
+def scope_of(dataset: Dataset, table: Table) -> Scope:
+    """The list that scopes a gold table: its key starts with the entity's key or with an hour."""
+    first = table.primary_key[0]
+    return Scope(TOUCHED if first == dataset.key else HOURS, table.column(first))
+
+
+def scopes(dataset: Dataset) -> tuple[Scope, ...]:
+    """The lists a set of increments stages, each once."""
+    return tuple(dict.fromkeys(scope_of(dataset, table) for table in dataset.gold.values()))
+
+
+def staged_columns(dataset: Dataset, table: Table) -> tuple[Column, ...]:
+    """Columns of a staging table: the gold table's, and for rows of versions the Kafka coordinates."""
+    if scope_of(dataset, table).name == HOURS:
+        return table.columns
+    return table.columns + tuple(dataset.silver.column(name) for name in COORDINATES)
+
+
+def create_staging(name: str, staged: Iterable[Column]) -> str:
+    """CREATE an UNLOGGED staging table: no key, no NOT NULL, so that COPY is fast and the gate judges."""
+    lines = ",\n    ".join(f"{quoted(column.name)} {column_type(column)}" for column in staged)
+    return f"CREATE UNLOGGED TABLE {quoted(STAGING, name)} (\n    {lines}\n)"
+
+
+def fingerprint_query(name: str) -> str:
+    """Rows and checksum of a staging table: order does not matter, any changed, lost or doubled row does."""
+    return (
+        "SELECT count(*), coalesce(sum(hash_record_extended(t, 0)), 0)::text "
+        f"FROM {quoted(STAGING, name)} AS t"
+    )
+
+
+@dataclass(frozen=True)
+class TablePublication:
+    """Statements that make one gold table equal to its candidates, to be run in this order.
+
+    `considered` returns the number of candidate rows; the row counts of the other three are the rows
+    deleted, updated and inserted.
+    """
+
+    considered: str
+    delete: str
+    update: str
+    insert: str
+
+
+def publication(dataset: Dataset, table: Table, set_id: int, *, whole: bool) -> TablePublication:
+    """How a set changes one gold table: only rows that differ are written.
+
+    Rows of the set's scope without a candidate are deleted; `whole` (a rebuild) puts every row in scope.
+    A table that carries the event time is not taken back to an older version, unless the stored version is
+    no longer among the entity's versions: then it was rejected or erased, and the candidate is right.
+    """
+    target = quoted(GOLD, table.name)
+    source = quoted(STAGING, staging_name(set_id, table.name))
+    same_key = " AND ".join(f"g.{quoted(name)} = c.{quoted(name)}" for name in table.primary_key)
+    others = [name for name in table.column_names if name not in table.primary_key]
+    scope = scope_of(dataset, table)
+    in_scope = (
+        "true"
+        if whole
+        else f"g.{quoted(scope.column.name)} IN (SELECT {quoted(scope.column.name)} FROM "
+        f"{quoted(STAGING, staging_name(set_id, scope.name))})"
+    )
+    differs = f"({columns(others, 'g')}) IS DISTINCT FROM ({columns(others, 'c')})"
+    settings = ", ".join(f"{quoted(name)} = c.{quoted(name)}" for name in others)
+    guard = _not_taken_back(dataset, table, set_id)
+    return TablePublication(
+        considered=f"SELECT count(*) FROM {source}",
+        delete=(
+            f"DELETE FROM {target} AS g WHERE {in_scope} "
+            f"AND NOT EXISTS (SELECT 1 FROM {source} AS c WHERE {same_key})"
+        ),
+        update=(
+            f"UPDATE {target} AS g SET {settings} FROM {source} AS c WHERE {same_key} AND {differs}{guard}"
+        ),
+        insert=(
+            f"INSERT INTO {target} ({columns(table.column_names)}) "
+            f"SELECT {columns(table.column_names, 'c')} FROM {source} AS c "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {target} AS g WHERE {same_key})"
+        ),
+    )
+
+
+def _not_taken_back(dataset: Dataset, table: Table, set_id: int) -> str:
+    time = dataset.event_time
+    if time not in table.column_names:
+        return ""
+    history = version_table(dataset)
+    key, moment = history.primary_key
+    return (
+        f" AND (c.{quoted(time)} >= g.{quoted(time)} OR NOT EXISTS (SELECT 1 FROM "
+        f"{quoted(STAGING, staging_name(set_id, history.name))} AS v "
+        f"WHERE v.{quoted(key)} = g.{quoted(dataset.key)} AND v.{quoted(moment)} = g.{quoted(time)}))"
+    )
+
+
+def version_table(dataset: Dataset) -> Table:
+    """The gold table with one row per version: its key is the entity's key and the version's time."""
+    for table in dataset.gold.values():
+        if len(table.primary_key) == 2 and table.primary_key[0] == dataset.key:
+            return table
+    raise KeyError(f"dataset {dataset.name} has no gold table with one row per version")

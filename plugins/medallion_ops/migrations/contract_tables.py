@@ -1,0 +1,201 @@
+"""Makes the gold tables what the contracts say, without losing a row.
+
+Added columns, wider types and NOT NULL follow the contract by themselves. What could lose data (a narrower
+type, another key) is refused with the remedy: a numbered SQL file that says how.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from medallion_contracts.compile_postgres import (
+    AUDIT,
+    GOLD,
+    column_type,
+    create_table,
+    literal,
+    quoted,
+    version_table,
+)
+from medallion_contracts.errors import MigrationError
+from medallion_contracts.model import Column, Dataset, Table
+
+if TYPE_CHECKING:
+    import psycopg
+
+_WIDER = {("integer", "bigint"), ("integer", "numeric"), ("bigint", "numeric")}
+_NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    type: str
+    not_null: bool
+
+
+@dataclass
+class Changes:
+    """Statements that bring tables forward, what cannot be done, and what is left for later."""
+
+    statements: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def bring_forward(connection: psycopg.Connection, dataset: Dataset) -> Changes:
+    """What it takes to make the tables of a dataset what its contracts say; nothing is executed.
+
+    Raises:
+        MigrationError: some change would lose data; lists all of them.
+    """
+    changes = Changes()
+    for table in dataset.gold.values():
+        stored = _stored_columns(connection, table.name)
+        if not stored:
+            changes.statements.append(create_table(table))
+        else:
+            _compare(connection, dataset, table, stored, changes)
+    if changes.problems:
+        raise MigrationError("the gold tables cannot be made what the contracts say", changes.problems)
+    _indexes(connection, dataset, changes)
+    if not _exists(connection, AUDIT, "rejected_rows"):
+        changes.statements.extend(_rejected_rows(dataset))
+    return changes
+
+
+def _compare(
+    connection: psycopg.Connection,
+    dataset: Dataset,
+    table: Table,
+    stored: dict[str, _Stored],
+    changes: Changes,
+) -> None:
+    name = quoted(GOLD, table.name)
+    key = _stored_key(connection, table.name)
+    if key != table.primary_key:
+        changes.problems.append(
+            f"gold.{table.name}: the key is ({', '.join(key)}), the contract says "
+            f"({', '.join(table.primary_key)}); add a file to migrations/versions that rebuilds the table"
+        )
+    for column in table.columns:
+        if column.name not in stored:
+            changes.statements.extend(_added(dataset, name, column))
+        else:
+            _compare_column(connection, table, column, stored[column.name], changes)
+    for extra in sorted(set(stored) - set(table.column_names)):
+        changes.notes.append(f"gold.{table.name}.{extra} is in no contract any more: kept, not written")
+        if stored[extra].not_null:
+            changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(extra)} DROP NOT NULL")
+
+
+def _added(dataset: Dataset, name: str, column: Column) -> list[str]:
+    """Rows published so far get the default that the contract gives a missing field.
+
+    A required column without one stays nullable until a full write of gold has filled it: the changed
+    contract makes the next write such a one.
+    """
+    declared = next((event for event in dataset.events.columns if event.name == column.name), column)
+    add = f"ALTER TABLE {name} ADD COLUMN {quoted(column.name)} {column_type(column)}"
+    if declared.default is None:
+        return [add]
+    return [
+        f"{add} NOT NULL DEFAULT {literal(declared.default)}",
+        f"ALTER TABLE {name} ALTER {quoted(column.name)} DROP DEFAULT",
+    ]
+
+
+def _compare_column(
+    connection: psycopg.Connection, table: Table, column: Column, stored: _Stored, changes: Changes
+) -> None:
+    name = quoted(GOLD, table.name)
+    wanted = column_type(column)
+    if stored.type != wanted:
+        if not _is_wider(stored.type, wanted):
+            changes.problems.append(
+                f"gold.{table.name}.{column.name}: is {stored.type}, the contract says {wanted}, which may "
+                "not hold every value; undo the change, or add a file to migrations/versions that says how"
+            )
+            return
+        changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} TYPE {wanted}")
+    if stored.not_null and not column.required:
+        changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} DROP NOT NULL")
+    if column.required and not stored.not_null:
+        found = connection.execute(
+            f"SELECT 1 FROM {name} WHERE {quoted(column.name)} IS NULL LIMIT 1"
+        ).fetchone()
+        if found:
+            changes.notes.append(
+                f"gold.{table.name}.{column.name} still holds nulls: required after a full write"
+            )
+        else:
+            changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} SET NOT NULL")
+
+
+def _is_wider(stored: str, wanted: str) -> bool:
+    old, new = _NUMERIC.fullmatch(stored), _NUMERIC.fullmatch(wanted)
+    if old and new:
+        (precision, scale), (new_precision, new_scale) = (map(int, match.groups()) for match in (old, new))
+        return new_scale >= scale and new_precision - new_scale >= precision - scale
+    if new and stored in ("integer", "bigint"):
+        return int(new[1]) - int(new[2]) >= (10 if stored == "integer" else 19)
+    return (stored, wanted) in _WIDER
+
+
+def _indexes(connection: psycopg.Connection, dataset: Dataset, changes: Changes) -> None:
+    """Versions are looked up by entity (the key) and by hour: this index keeps the latter cheap."""
+    versions = version_table(dataset)
+    moment = versions.primary_key[1]
+    index = f"{versions.name}_{moment}_idx"
+    if not _exists(connection, GOLD, index):
+        changes.statements.append(
+            f"CREATE INDEX {quoted(index)} ON {quoted(GOLD, versions.name)} ({quoted(moment)})"
+        )
+
+
+def _rejected_rows(dataset: Dataset) -> list[str]:
+    """Versions that a person kept out of gold; `released_at` lets one in again."""
+    key, time = quoted(dataset.key), quoted(dataset.event_time)
+    name = quoted(AUDIT, "rejected_rows")
+    return [
+        f"""CREATE TABLE {name} (
+    rejection_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dataset text NOT NULL,
+    {key} text NOT NULL,
+    {time} timestamp with time zone NOT NULL,
+    expectations text[] NOT NULL DEFAULT '{{}}',
+    set_id bigint REFERENCES staging.manifests,
+    rejected_by text NOT NULL,
+    rejected_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    released_by text,
+    released_at timestamp with time zone
+)""",
+        f"CREATE UNIQUE INDEX rejected_rows_in_force ON {name} (dataset, {key}, {time}) "
+        "WHERE released_at IS NULL",
+        f"COMMENT ON TABLE {name} IS 'Versions kept out of gold by a decision, until released'",
+    ]
+
+
+def _exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s)", [quoted(schema, name)]).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _stored_columns(connection: psycopg.Connection, name: str) -> dict[str, _Stored]:
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        [quoted(GOLD, name)],
+    )
+    return {column: _Stored(kind, not_null) for column, kind, not_null in rows}
+
+
+def _stored_key(connection: psycopg.Connection, name: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT a.attname FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, position) "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum "
+        "WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY k.position",
+        [quoted(GOLD, name)],
+    )
+    return tuple(row[0] for row in rows)
