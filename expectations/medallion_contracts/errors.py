@@ -41,6 +41,10 @@ class ServiceUnavailable(MedallionError):
     """A broker, database, cluster or mail server does not answer; names the address and the setting."""
 
 
+class SubmissionUnknown(ServiceUnavailable):
+    """The cluster was asked to start a driver and did not answer: it may have started one."""
+
+
 class StreamError(MedallionError):
     """The streaming job must stop: going on would lose, repeat or hide records."""
 
@@ -63,3 +67,7 @@ class StaleStaging(GoldError):
 
 class MigrationError(_Problems):
     """The gold database cannot be brought forward without losing something; nothing was changed."""
+
+
+class MissingProgram(_Problems):
+    """The machine lacks programs the local stack needs; names the command that installs each."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
+from medallion_contracts.errors import ServiceUnavailable
 from medallion_stack.layout import PROJECT, VENV
 
 _STEERING = ("AIRFLOW", "SPARK_", "PYSPARK_", "HADOOP_", "KAFKA_", "MEDALLION_", "PG", "PYTHON")
@@ -19,6 +21,7 @@ def base_environment() -> dict[str, str]:
             str(PROJECT / root) for root in ("expectations", "plugins", "docker/local")
         ),
         PYTHONUNBUFFERED="1",
+        NO_PROXY=",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
         TZ="UTC",
         LC_ALL="C.UTF-8",
     )
@@ -29,3 +32,20 @@ def java() -> str:
     """The Java launcher: that of JAVA_HOME when set, else the one on PATH."""
     home = os.environ.get("JAVA_HOME")
     return str(Path(home, "bin", "java")) if home else "java"
+
+
+def package_folder(package: str) -> Path:
+    """Where an installed package is, without importing it.
+
+    Raises:
+        ServiceUnavailable: it is not installed; says how to.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ServiceUnavailable(f"the Python package {package} is missing: run `uv sync`")
+    return Path(spec.submodule_search_locations[0])
+
+
+def spark_home() -> Path:
+    """The Spark distribution inside the pyspark wheel."""
+    return package_folder("pyspark")

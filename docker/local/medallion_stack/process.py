@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medallion_contracts.errors import ServiceUnavailable
 
@@ -83,11 +84,13 @@ class ProcessTable:
     def find(self, name: str) -> ProcessId | None:
         """The running process of a service; None when it does not run (a stale pid file counts as none)."""
         self._children = [child for child in self._children if child.poll() is None]
-        try:
-            noted = ProcessId(**json.loads((self._run / f"{name}.json").read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None  # a half-written file is of a start that was interrupted: the sweep finds the process
-        return noted if noted.is_alive else None
+        noted = self._noted(name)
+        identity = ProcessId(noted["pid"], noted["started"]) if noted else None
+        return identity if identity and identity.is_alive else None
+
+    def names(self) -> list[str]:
+        """The services that were started and not stopped, running or not."""
+        return sorted(path.stem for path in self._run.glob("*.json"))
 
     def start(self, service: Service) -> ProcessId:
         """Start a service unless it runs already, without waiting for it."""
@@ -115,9 +118,10 @@ class ProcessTable:
         identity = ProcessId.of(process.pid)
         if identity is None:
             raise ServiceUnavailable(f"{service.name} ended at once; {self._last_words(service.name)}")
-        noted = self._run / f"{service.name}.json"
+        noted = self._pid_file(service.name)
         draft = noted.with_suffix(".new")
-        draft.write_text(json.dumps(vars(identity)))
+        how_to_stop = {"stop_signal": service.stop_signal, "stop_seconds": service.stop_seconds}
+        draft.write_text(json.dumps({**vars(identity), **how_to_stop}))
         draft.replace(noted)
         return identity
 
@@ -146,15 +150,15 @@ class ProcessTable:
             f"{f' ({last_error})' if last_error else ''}; {self._last_words(service.name)}"
         )
 
-    def stop(self, service: Service) -> None:
+    def stop(self, name: str) -> None:
         """Stop a service and what it started: ask, wait, then kill."""
-        running = self.find(service.name)
-        if running:
+        running, noted = self.find(name), self._noted(name)
+        if running and noted:
             with suppress(ProcessLookupError):
-                os.kill(running.pid, service.stop_signal)
-            _wait_gone([running], service.stop_seconds)
-        kill_all(self.members(service.name))
-        (self._run / f"{service.name}.json").unlink(missing_ok=True)
+                os.kill(running.pid, noted["stop_signal"])
+            _wait_gone([running], noted["stop_seconds"])
+        kill_all(self.members(name))
+        self._pid_file(name).unlink(missing_ok=True)
 
     def members(self, name: str | None = None) -> list[ProcessId]:
         """Every running process of the stack, or of one of its services, with all that they started."""
@@ -171,10 +175,21 @@ class ProcessTable:
                 if any(line == mark if name else line.startswith(mark) for line in environment):
                     marked.add(pid)
         # Postgres overwrites its environment with its title: its processes are found as children.
-        noted = [self.find(path.stem) for path in self._run.glob(f"{name or '*'}.json")]
+        noted = [self.find(service) for service in ([name] if name else self.names())]
         marked.update(process.pid for process in noted if process)
         found = {pid for pid in parents if marked.intersection(_line_of(pid, parents))}
         return [process for pid in sorted(found) if (process := ProcessId.of(pid))]
+
+    def _pid_file(self, name: str) -> Path:
+        return self._run / f"{name}.json"
+
+    def _noted(self, name: str) -> dict[str, Any] | None:
+        # A file is replaced whole, so it is complete or absent: absent, of an interrupted start, the
+        # sweep by marker still finds the process.
+        with suppress(FileNotFoundError):
+            noted: dict[str, Any] = json.loads(self._pid_file(name).read_text())
+            return noted
+        return None
 
     def _last_words(self, name: str) -> str:
         log = self.log_file(name)

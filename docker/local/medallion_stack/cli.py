@@ -1,0 +1,159 @@
+"""The commands of the local stack."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from medallion_contracts.errors import MedallionError
+from medallion_stack import bootstrap, layout, preflight, supervisor
+from medallion_stack.console import say
+from medallion_stack.environment import base_environment
+from medallion_stack.stack import Stack, clean, down, exclusive, process_table
+from medallion_stack.state import State
+
+
+def main(arguments: list[str]) -> None:
+    """Run one command; ends the process with 1 and a message when it fails."""
+    if arguments[:1] == ["airflow"]:  # all that follows is Airflow's, --help included
+        options = argparse.Namespace(run=_airflow, needs_venv=True, arguments=arguments[1:])
+    else:
+        options = _parser().parse_args(arguments)
+    try:
+        if options.needs_venv and not _is_venv():
+            set_up()
+            python = str(layout.VENV / "bin/python")
+            os.execve(python, [python, "-m", "medallion_stack", *arguments], _own_environment())  # noqa: S606
+        options.run(options)
+    except MedallionError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command again goes on from here")
+
+
+def set_up() -> None:
+    """Make `.venv` and fetch the jars, side by side; quick when they are there.
+
+    Raises:
+        MissingProgram: the machine lacks something; nothing was done.
+        ServiceUnavailable: a download failed.
+    """
+    preflight.check()
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        venv = pool.submit(bootstrap.ensure_venv)
+        jars = pool.submit(_ensure_jars)
+        for step in (venv, jars):
+            step.result()
+    seconds = time.monotonic() - started
+    if seconds > 2:
+        say(f"set up .venv and jars in {seconds:.0f} s")
+
+
+def _ensure_jars() -> None:
+    # One after the other: two Mavens that fill one repository at once may see half a file.
+    bootstrap.ensure_jars("broker", layout.BROKER_JARS)
+    bootstrap.ensure_jars("spark", layout.SPARK_JARS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stack.py",
+        description="The platform on this machine: broker, Postgres, mail sink, Spark, Airflow; on loopback.",
+        epilog="MEDALLION_STATE chooses the state folder (default: .state in the project).",
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], text: str, *, needs_venv: bool = True
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run, needs_venv=needs_venv)
+        return added
+
+    command("setup", lambda _: None, "make .venv and fetch the jars, start nothing")
+    command("up", _up, "start everything that does not run, and wait until it answers")
+    command("down", _down, "stop everything; data stays", needs_venv=False)
+    command("clean", _clean, "stop everything and remove the state folder", needs_venv=False)
+    command("status", _status, "show which services run, their addresses and memory; exit 1 unless all run")
+    logs = command("logs", _logs, "follow the logs of all services, or of some", needs_venv=False)
+    logs.add_argument("service", nargs="*", help="e.g. broker airflow-scheduler; default: all")
+    command("supervise", _supervise, "restart services that die, until stopped (`up` starts this)")
+    commands.add_parser("airflow", help="run Airflow's own command line against the stack")
+    return parser
+
+
+def _up(_: argparse.Namespace) -> None:
+    start_all(State.of_environment())
+
+
+def start_all(state: State) -> Stack:
+    """Bring the stack up, with its supervisor."""
+    started = time.monotonic()
+    with exclusive(state):
+        stack = Stack.of(state, say)
+        stack.up()
+        supervisor.start(stack)
+    seconds = time.monotonic() - started
+    say(f"the stack is up ({seconds:.0f} s): {stack.airflow.url}, login in {state.settings_file}")
+    return stack
+
+
+def _down(_: argparse.Namespace) -> None:
+    state = State.of_environment()
+    if state.folder.exists():
+        with exclusive(state):
+            down(state, say)
+    say("the stack is down")
+
+
+def _clean(options: argparse.Namespace) -> None:
+    _down(options)
+    clean(State.of_environment())
+
+
+def _status(_: argparse.Namespace) -> None:
+    from medallion_stack.status import print_status
+
+    if not print_status(State.of_environment()):
+        sys.exit(1)
+
+
+def _logs(options: argparse.Namespace) -> None:
+    state = State.of_environment()
+    known = {path.stem: path for path in sorted(state.logs.glob("*.log"))}
+    unknown = [name for name in options.service if name not in known]
+    if unknown or not known:
+        there = ", ".join(known) or "none: nothing was started yet"
+        raise MedallionError(f"no logs of {', '.join(unknown) or 'any service'}; there are: {there}")
+    files = [str(known[name]) for name in options.service or known]
+    os.execvp("tail", ["tail", "-n", "20", "-F", *files])  # noqa: S606
+
+
+def _supervise(_: argparse.Namespace) -> None:
+    supervisor.run(State.of_environment())
+
+
+def _airflow(options: argparse.Namespace) -> None:
+    state = State.of_environment()
+    if process_table(state).find("postgres") is None:
+        raise MedallionError("the stack is not up: run `make up` first")
+    stack = Stack.of(state)
+    done = subprocess.run(
+        [str(layout.VENV / "bin/airflow"), *options.arguments], env=stack.airflow.environment(), check=False
+    )
+    sys.exit(done.returncode)
+
+
+def _is_venv() -> bool:
+    return sys.prefix == str(layout.VENV)
+
+
+def _own_environment() -> dict[str, str]:
+    settings = {name: value for name, value in os.environ.items() if name.startswith("MEDALLION_")}
+    return {**base_environment(), **settings}

@@ -1,0 +1,241 @@
+"""The whole stack: which services there are, what each waits for, start and stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medallion_contracts.errors import MedallionError, ServiceUnavailable
+from medallion_ops.settings import Settings
+from medallion_stack import layout
+from medallion_stack.airflow import USER, Airflow, AirflowKeys
+from medallion_stack.bootstrap import build_jobs
+from medallion_stack.broker import Broker
+from medallion_stack.mail import MailSink
+from medallion_stack.postgres import Postgres
+from medallion_stack.process import ProcessTable, Service, kill_all
+from medallion_stack.spark import SparkCluster
+from medallion_stack.state import State
+
+TOPICS = ("customers", "customers_replay")
+TELCO = layout.PROJECT / "docker/local/data/telco-customer-churn.csv"
+WRITER, READER, PII_READER = "medallion_writer", "gold_reader", "gold_pii_reader"
+SECRET_SETTINGS = ("MEDALLION_GOLD_DSN",)
+# What the user may choose, with the default; a choice made at one `make up` holds for the next ones.
+CHOICES = {
+    "MEDALLION_TRIGGER_SECONDS": "5",
+    "MEDALLION_WATERMARK_MINUTES": "10",
+    "MEDALLION_LATENESS": "judge",
+    "MEDALLION_DEDUPLICATE": "versions",
+    "MEDALLION_REJECT_UNKNOWN_FIELDS": "false",
+    "MEDALLION_ALERT_TO": "data-team@medallion.example",
+    "MEDALLION_CHURN_SOURCE": str(TELCO),
+}
+SUPERVISOR = "supervisor"
+# Later groups are what earlier ones talk to.
+_STOP_ORDER = (
+    (SUPERVISOR,),
+    ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api-server"),
+    ("spark-worker",),
+    ("spark-master", "broker", "mail", "postgres"),
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All services of one state folder, with their ports and secrets fixed."""
+
+    state: State
+    processes: ProcessTable
+    postgres: Postgres
+    broker: Broker
+    mail: MailSink
+    spark: SparkCluster
+    airflow: Airflow
+    report: Callable[[str], None] = field(default=print)
+
+    @classmethod
+    def of(cls, state: State, report: Callable[[str], None] = print) -> Stack:
+        """Fix ports and secrets (remembered ones where possible) and write the settings files."""
+        processes = process_table(state)
+
+        def port(service: str, purpose: str = "") -> int:
+            return state.port(f"{service}{purpose}", is_ours=processes.find(service) is not None)
+
+        folder = state.folder
+        postgres = Postgres(folder / "postgres", port("postgres"), state.secret("postgres"))
+        broker = Broker(folder / "kafka", port("broker"), port("broker", "-controller"), {})
+        mail = MailSink(folder / "mail", port("mail"))
+        spark = SparkCluster(
+            folder=folder / "spark",
+            port=port("spark-master"),
+            rest_port=port("spark-master", "-rest"),
+            web_port=port("spark-master", "-web"),
+            worker_port=port("spark-worker"),
+            worker_web_port=port("spark-worker", "-web"),
+            secrets_file=state.secrets_file,
+        )
+        airflow_port = port("airflow-api-server")
+        keys = AirflowKeys(
+            password=state.secret("airflow_admin"),
+            fernet=state.fernet_key(),
+            api=state.secret("airflow_api"),
+            jwt=state.secret("airflow_jwt", lambda: os.urandom(32).hex()),
+        )
+        settings = {
+            "MEDALLION_STATE": str(folder),
+            "MEDALLION_KAFKA_BOOTSTRAP": broker.bootstrap,
+            "MEDALLION_LAKE_URI": str(folder / "lake"),
+            "MEDALLION_GOLD_DSN": postgres.dsn("gold", WRITER, state.secret(WRITER)),
+            "MEDALLION_READER_DSN": postgres.dsn("gold", READER, state.secret(READER)),
+            "MEDALLION_PII_READER_DSN": postgres.dsn("gold", PII_READER, state.secret(PII_READER)),
+            "MEDALLION_SPARK_MASTER": spark.master_url,
+            "MEDALLION_SPARK_REST": spark.rest_url,
+            "MEDALLION_SPARK_JARS": str(layout.SPARK_JARS),
+            "MEDALLION_SPARK_PYTHON": str(layout.VENV / "bin/python"),
+            "MEDALLION_JOBS_DIR": str(state.jobs),
+            "MEDALLION_SECRETS_FILE": str(state.secrets_file),
+            "MEDALLION_AIRFLOW_URL": f"http://127.0.0.1:{airflow_port}",
+            "MEDALLION_AIRFLOW_USER": USER,
+            "MEDALLION_AIRFLOW_PASSWORD": keys.password,
+            "MEDALLION_MAIL_DIR": str(mail.folder),
+            "MEDALLION_ALERT_FROM": "medallion@medallion.example",
+            "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
+            "MEDALLION_DATA_DOCS_URL": (folder / "data_docs").as_uri(),
+        }
+        settings.update(_chosen(state))
+        airflow = Airflow(
+            folder=folder / "airflow",
+            port=airflow_port,
+            database=postgres.dsn("airflow", "airflow", state.secret("airflow_database")),
+            keys=keys,
+            settings=settings,
+            smtp_port=mail.port,
+        )
+        return cls(state, processes, postgres, broker, mail, spark, airflow, report)
+
+    def services(self) -> list[Service]:
+        """Every service, in an order in which they can be started one after the other."""
+        return [
+            self.postgres.service(),
+            self.broker.service(),
+            self.mail.service(),
+            self.spark.master(),
+            self.spark.worker(),
+            *self.airflow.services(),
+        ]
+
+    def up(self) -> None:
+        """Start what does not run and wait until all of it answers; safe to repeat at any point.
+
+        Raises:
+            SettingsError: a chosen setting is not valid.
+            ServiceUnavailable: names the service that did not come up and ends with its log's last lines.
+        """
+        for name in ("lake", "data_docs", "reports", "logs"):
+            (self.state.folder / name).mkdir(parents=True, exist_ok=True)
+        # Fails here, with every problem at once, rather than in a DAG.
+        Settings.from_environment(self.airflow.settings)
+        self.state.write_settings(self.airflow.settings, SECRET_SETTINGS)
+        build_jobs(self.state.jobs)
+        chains = (self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail)
+        with ThreadPoolExecutor(len(chains)) as pool:
+            problems = [run.exception() for run in [pool.submit(chain) for chain in chains]]
+        for problem in problems:
+            if problem:
+                raise problem
+
+    def _up_postgres_and_airflow(self) -> None:
+        if self.processes.find("postgres") is None:
+            self.postgres.prepare()
+        self._up(self.postgres.service())
+        self.postgres.ensure_role("airflow", self.state.secret("airflow_database"))
+        # CREATEROLE: the migrations of the gold database make what roles they grant to.
+        self.postgres.ensure_role(WRITER, self.state.secret(WRITER), "LOGIN CREATEROLE")
+        self.postgres.ensure_role(READER, self.state.secret(READER))
+        self.postgres.ensure_role(PII_READER, self.state.secret(PII_READER))
+        self.postgres.ensure_database("airflow", "airflow")
+        self.postgres.ensure_database("gold", WRITER)
+        services = self.airflow.services()
+        if self.processes.find(services[0].name) is None:
+            self.airflow.prepare()
+        self._up(*services)
+
+    def _up_broker(self) -> None:
+        if self.processes.find("broker") is None:
+            self.broker.prepare()
+        self._up(self.broker.service())
+        self.broker.ensure_topics(TOPICS)
+
+    def _up_spark(self) -> None:
+        self._up(self.spark.master())
+        self._up(self.spark.worker())
+
+    def _up_mail(self) -> None:
+        self._up(self.mail.service())
+
+    def _up(self, *services: Service) -> None:
+        started = time.monotonic()
+        new = [service for service in services if self.processes.find(service.name) is None]
+        for service in services:
+            self.processes.start(service)
+        for service in services:
+            self.processes.wait_ready(service)
+            seconds = f"ready after {time.monotonic() - started:.1f} s" if service in new else "runs already"
+            self.report(f"  {service.name:<22} {service.ready_on:<24} {seconds}")
+
+
+def _chosen(state: State) -> dict[str, str]:
+    earlier = state.read_settings()
+    return {name: os.environ.get(name) or earlier.get(name) or CHOICES[name] for name in CHOICES}
+
+
+def process_table(state: State) -> ProcessTable:
+    """The processes of the stack in that folder."""
+    return ProcessTable(state.run, state.logs, str(state.folder))
+
+
+def down(state: State, report: Callable[[str], None] = print) -> None:
+    """Stop everything the stack started, also what outlived its parent; files stay."""
+    processes = process_table(state)
+    names = processes.names()
+    known = {name for group in _STOP_ORDER for name in group}
+    for group in (*_STOP_ORDER, tuple(set(names) - known)):
+        present = [name for name in group if name in names]
+        if present:
+            with ThreadPoolExecutor(len(present)) as pool:
+                list(pool.map(processes.stop, present))
+            report(f"  stopped {', '.join(present)}")
+    kill_all(processes.members())
+    left = processes.members()
+    if left:
+        raise ServiceUnavailable(f"processes do not end: {', '.join(str(process.pid) for process in left)}")
+
+
+def clean(state: State) -> None:
+    """Remove the state folder of a stack that is down.
+
+    Raises:
+        MedallionError: the folder is not one a stack made.
+    """
+    if not state.folder.exists():
+        return
+    if not (state.folder / "stack.json").exists():
+        raise MedallionError(f"{state.folder} holds no stack.json, so it is no stack's folder: not removed")
+    shutil.rmtree(state.folder)
+
+
+@contextmanager
+def exclusive(state: State) -> Iterator[None]:
+    """One start or stop at a time, over all processes; a waiting one goes on when the other has ended."""
+    state.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with Path(state.folder, "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
