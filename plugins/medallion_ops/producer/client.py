@@ -1,0 +1,140 @@
+"""How the platform's Python side connects to Kafka: options from the settings, errors people understand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.producer.records import MAX_REQUEST_BYTES
+from medallion_ops.settings import KafkaSettings
+
+CONNECT_MS = 15_000
+DELIVERY_MS = 120_000
+_CONNECTIONS = logging.getLogger("kafka.net.manager")
+
+# Below this level kafka-python logs passwords and every customer it sends, whatever the root logger's level.
+logging.getLogger("kafka").setLevel(logging.WARNING)
+# Its warning of a slow event loop only tells that the machine is busy.
+logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+
+
+class _EntraTokens(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python has no types
+    """Tokens of a service principal for an Event Hubs namespace; azure-identity keeps and renews them."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        from azure.identity import ClientSecretCredential
+
+        secret = settings.password.reveal() if settings.password else ""
+        self._credential = ClientSecretCredential(settings.tenant_id or "", settings.username or "", secret)
+        namespace = settings.bootstrap.split(",")[0].rpartition(":")[0]
+        self._scope = f"https://{namespace}/.default"
+
+    def token(self) -> str:
+        return self._credential.get_token(self._scope).token
+
+
+def kafka_client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments of any kafka-python client: address, login, and the times that Event Hubs needs."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap.split(","),
+        "security_protocol": settings.security_protocol,
+        "bootstrap_timeout_ms": CONNECT_MS,
+        "request_timeout_ms": 60_000,
+        "metadata_max_age_ms": 180_000,
+        "connections_max_idle_ms": 180_000,  # Event Hubs closes after 240 s without a word
+    }
+    if settings.ca_file is not None:
+        options["ssl_cafile"] = str(settings.ca_file)
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        options.update(sasl_mechanism="OAUTHBEARER", sasl_oauth_token_provider=_EntraTokens(settings))
+    elif settings.sasl_mechanism is not None:
+        options.update(
+            sasl_mechanism=settings.sasl_mechanism,
+            sasl_plain_username=settings.username,
+            sasl_plain_password=settings.password.reveal() if settings.password else None,
+        )
+    return options
+
+
+class _LastRefusal(logging.Handler):
+    """Keeps why the last connection failed: kafka-python only logs it and then says that time is over."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.reason: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for argument in record.args or ():
+            if isinstance(argument, BaseException):
+                self.reason = argument
+
+
+@contextmanager
+def broker_errors(settings: KafkaSettings) -> Iterator[None]:
+    """Turn kafka-python's errors into ServiceUnavailable with address, reason and setting to look at.
+
+    Raises:
+        ServiceUnavailable: A Kafka call in the block failed.
+    """
+    refusal = _LastRefusal()
+    _CONNECTIONS.addHandler(refusal)
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        reason = refusal.reason or error
+        raise ServiceUnavailable(f"Kafka at {settings.bootstrap}: {_explained(reason)}") from error
+    finally:
+        _CONNECTIONS.removeHandler(refusal)
+
+
+def _explained(reason: BaseException) -> str:
+    if isinstance(reason, SaslAuthenticationFailedError):
+        return (
+            "the broker refuses the login; see MEDALLION_KAFKA_USERNAME, MEDALLION_KAFKA_PASSWORD and "
+            "MEDALLION_KAFKA_SASL_MECHANISM"
+        )
+    if isinstance(reason, AuthorizationError):
+        return f"the login may not do this ({type(reason).__name__}); see MEDALLION_KAFKA_USERNAME"
+    return (
+        f"no answer within {CONNECT_MS // 1000} s ({type(reason).__name__}: {reason}); is the broker "
+        "running, MEDALLION_KAFKA_BOOTSTRAP its address and MEDALLION_KAFKA_SECURITY_PROTOCOL its protocol?"
+    )
+
+
+def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
+    """A connected admin client; close it.
+
+    Raises:
+        ServiceUnavailable: No broker answers in 15 s, or it refuses the login.
+    """
+    with broker_errors(settings):
+        return KafkaAdminClient(**kafka_client_options(settings))
+
+
+def open_producer(settings: KafkaSettings) -> KafkaProducer:
+    """A connected idempotent producer that waits for all replicas; close it.
+
+    Raises:
+        ServiceUnavailable: No broker answers in 15 s, or it refuses the login.
+    """
+    with broker_errors(settings):
+        return KafkaProducer(
+            **kafka_client_options(settings),
+            acks="all",
+            enable_idempotence=True,
+            allow_auto_create_topics=False,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_block_ms=CONNECT_MS,
+            delivery_timeout_ms=DELIVERY_MS,
+            # Event Hubs takes no compressed batches from this client. Larger batches that may wait a moment
+            # make one producer twice as fast.
+            linger_ms=20,
+            batch_size=128 * 1024,
+        )

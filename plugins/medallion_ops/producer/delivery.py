@@ -1,0 +1,149 @@
+"""Sends records and keeps count of what the broker acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import cycle
+from types import TracebackType
+from typing import Any, Self
+
+from kafka.errors import KafkaError
+from kafka.partitioner import murmur2
+
+from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.producer.client import DELIVERY_MS, broker_errors, open_producer
+from medallion_ops.producer.records import Record
+from medallion_ops.settings import KafkaSettings
+
+# kafka-python's own buffer has no bound.
+_MOST_IN_FLIGHT = 20_000
+_MOST_BYTES_IN_FLIGHT = 32 * 1024 * 1024
+PATIENCE = DELIVERY_MS / 1000 + 10
+"""Seconds after which everything sent is acknowledged or given up."""
+HURRY = 20.0
+"""Seconds to wait for what is under way when a run shall end now, by a signal or an error."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Records handed over, acknowledged by all replicas, and given up; bytes of keys and values."""
+
+    sent: int
+    acked: int
+    failed: int
+    bytes: int
+
+
+class Delivery:
+    """An open connection that delivers to one topic, in order within a partition.
+
+    A record counts as acked once all in-sync replicas have it; the idempotent protocol keeps retries from
+    storing it twice. Killed at any point, each partition holds a prefix of what was sent to it: sending
+    the same again is safe, the stream finds the repeats. Leaving the context waits for everything under way,
+    `patience` seconds at most.
+
+    Raises:
+        ServiceUnavailable: The broker cannot be reached or does not tell the topic's partitions.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._producer = open_producer(settings)
+        with broker_errors(settings):
+            partitions = sorted(self._producer.partitions_for(topic))
+        self._keyless = cycle(partitions)
+        self._partition_of = _by_key(partitions)
+        self._sent = self._sent_bytes = 0
+        # Written by the client's thread only.
+        self._acked = self._failed = self._acked_bytes = 0
+        self._first_error: BaseException | None = None
+        self.patience = PATIENCE
+
+    @property
+    def counts(self) -> Counts:
+        """Where things stand; once the context is left, every record is either acked or failed."""
+        return Counts(self._sent, self._acked, self._failed, self._sent_bytes)
+
+    def send(self, record: Record) -> None:
+        """Hand one record over; waits while too much is under way.
+
+        Raises:
+            ServiceUnavailable: An earlier record was given up, or this one is larger than a request may be.
+        """
+        while self._is_full() and self._first_error is None:
+            time.sleep(0.002)
+        if self._first_error is not None:
+            raise self._not_delivered()
+        key, value, headers = record
+        if key is None and value is None:
+            value = b""  # the client refuses to send nothing at all; the stream judges both alike
+        partition = next(self._keyless) if key is None else self._partition_of(key)
+        try:
+            future = self._producer.send(self._topic, value, key, list(headers), partition)
+        except KafkaError as error:
+            self._first_error = error
+            raise self._not_delivered() from error
+        self._sent += 1
+        self._sent_bytes += len(key or b"") + len(value or b"")
+        future.add_callback(self._on_ack)
+        future.add_errback(self._on_failure)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close(self.patience if error is None else HURRY)
+        if not self._failed:
+            return
+        if error is None:
+            raise self._not_delivered()
+        error.add_note(f"{self._failed:,} of {self._sent:,} records were not acknowledged")
+
+    def _close(self, seconds: float) -> None:
+        try:
+            self._producer.flush(seconds)
+        except KafkaError as error:
+            self._first_error = self._first_error or error
+        self._producer.close(timeout=1)
+        # What nobody has heard of is no success.
+        self._failed = self._sent - self._acked
+
+    def _is_full(self) -> bool:
+        return (
+            self._sent - self._acked - self._failed >= _MOST_IN_FLIGHT
+            or self._sent_bytes - self._acked_bytes >= _MOST_BYTES_IN_FLIGHT
+        )
+
+    def _on_ack(self, metadata: Any) -> None:
+        self._acked += 1
+        self._acked_bytes += max(metadata.serialized_key_size, 0) + max(metadata.serialized_value_size, 0)
+
+    def _on_failure(self, error: BaseException) -> None:
+        self._failed += 1
+        if self._first_error is None:
+            self._first_error = error
+
+    def _not_delivered(self) -> ServiceUnavailable:
+        error = self._first_error
+        return ServiceUnavailable(
+            f"Kafka at {self._settings.bootstrap} acknowledged {self._acked:,} of {self._sent:,} records for "
+            f"the topic {self._topic!r} and not the rest ({type(error).__name__}: {error}). Is the broker of "
+            "MEDALLION_KAFKA_BOOTSTRAP running? Sending the same again is safe."
+        )
+
+
+def _by_key(partitions: list[int]) -> Callable[[bytes], int]:
+    """The Java client's choice of partition; remembered, as hashing in Python costs as much as sending."""
+
+    @lru_cache(maxsize=200_000)
+    def partition(key: bytes) -> int:
+        place: int = (murmur2(key) & 0x7FFFFFFF) % len(partitions)
+        return partitions[place]
+
+    return partition

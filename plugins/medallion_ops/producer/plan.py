@@ -1,0 +1,92 @@
+"""From parameters to the records of a run, in the order in which they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import chain, islice, repeat
+from typing import TypeVar
+
+from medallion_contracts.model import Dataset
+from medallion_ops.producer.event_files import CsvEvents, JsonLines
+from medallion_ops.producer.faults import Breaker, Shares, encode, late_by
+from medallion_ops.producer.files import FileSource
+from medallion_ops.producer.made import Made
+from medallion_ops.producer.parameters import Parameters, Source
+from medallion_ops.producer.records import Planned, Record
+from medallion_ops.producer.synthetic import SyntheticCustomers
+from medallion_ops.producer.telco import TelcoTable
+from medallion_ops.producer.timeline import as_text, live, spread_until
+
+Item = TypeVar("Item")
+_APART = timedelta(seconds=1)  # several late versions of one event are versions of their own
+
+
+def plan(parameters: Parameters, dataset: Dataset, watermark: timedelta) -> Iterator[Planned]:
+    """The records of the run; reads and checks the whole source before it returns.
+
+    Args:
+        parameters: What to send.
+        dataset: Whose contract the events follow.
+        watermark: The stream's; late versions are dated before it.
+
+    Raises:
+        SourceError: The file cannot be read or holds rows that are no events.
+    """
+    if parameters.file is None:
+        made = islice(SyntheticCustomers(parameters.seed, parameters.customers), parameters.count)
+        return _dated(made, parameters.count, parameters, dataset, watermark)
+    if parameters.source is Source.TELCO:
+        rows, events = _repeated(TelcoTable(parameters.file, parameters.seed), parameters)
+        return _dated(rows, events, parameters, dataset, watermark)
+    reader = CsvEvents if parameters.source is Source.CSV else JsonLines
+    return _repeated(reader(parameters.file, dataset), parameters)[0]
+
+
+def _repeated(source: FileSource[Item], parameters: Parameters) -> tuple[Iterator[Item], int | None]:
+    """The items to send and their number, None without end."""
+    size = source.check()
+    if not parameters.loop:
+        size = min(size, parameters.count or size)
+        return islice(source, size), size
+    return islice(chain.from_iterable(repeat(source)), parameters.count), parameters.count
+
+
+def _dated(
+    made: Iterable[Made], events: int | None, parameters: Parameters, dataset: Dataset, watermark: timedelta
+) -> Iterator[Planned]:
+    """Gives events their time, and adds the broken, duplicated and late records.
+
+    A repeat and a broken record follow their event. A late version needs a newer event at a smaller offset of
+    its partition: its own event is one, as both have the same key. It waits for the end of the run, so that
+    the stream may just as well compare with older stretches of the partition; an endless run has no end to
+    wait for.
+    """
+    if parameters.as_of is not None and events is not None:
+        timeline = spread_until(parameters.as_of, events)
+    else:
+        timeline = live()
+    duplicated, broken, late = (
+        Shares(amount, events) for amount in (parameters.duplicated, parameters.broken, parameters.late)
+    )
+    breaker = Breaker(dataset)
+    before = late_by(watermark)
+    waiting: list[Planned] = []
+    for index, (key, made_fields, origin) in enumerate(made):
+        moment = timeline(index)
+        fields = {**made_fields, dataset.event_time: as_text(moment)}
+        record = Record(key.encode(), encode(fields))
+        yield Planned(record, "event", origin)
+        for _ in range(duplicated.after(index)):
+            yield Planned(record, "duplicate", origin)
+        for _ in range(broken.after(index)):
+            reason, value = breaker.broken(fields)
+            yield Planned(Record(record.key, value), f"broken:{reason}", origin)
+        for number in range(late.after(index)):
+            older = as_text(moment - before - number * _APART)
+            value = encode({**fields, dataset.event_time: older})
+            waiting.append(Planned(Record(record.key, value), "late", origin))
+        if events is None:
+            yield from waiting
+            waiting.clear()
+    yield from waiting

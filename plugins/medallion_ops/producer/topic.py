@@ -1,0 +1,117 @@
+"""Looking at a topic, and making it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.producer.client import broker_errors, open_admin
+from medallion_ops.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+TIMESTAMP_TYPE = "message.timestamp.type"
+LOG_APPEND_TIME = "LogAppendTime"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the broker has it; `timestamp_type` is None where the broker does not tell."""
+
+    name: str
+    partitions: int
+    replicas: int
+    timestamp_type: str | None
+
+
+def describe_topic(settings: KafkaSettings, name: str) -> Topic | None:
+    """The topic, or None when there is none.
+
+    Raises:
+        ServiceUnavailable: No broker answers, or it refuses.
+    """
+    admin = open_admin(settings)
+    try:
+        return _describe(admin, settings, name)
+    finally:
+        admin.close()
+
+
+def require_topic(settings: KafkaSettings, name: str) -> Topic:
+    """The topic, which must be there.
+
+    Raises:
+        ServiceUnavailable: It is not, or no broker answers.
+    """
+    topic = describe_topic(settings, name)
+    if topic is None:
+        raise ServiceUnavailable(
+            f"Kafka at {settings.bootstrap} has no topic {name!r}: create it (the producer's --create-topic "
+            "does, or an event hub of that name), or see MEDALLION_KAFKA_BOOTSTRAP"
+        )
+    return topic
+
+
+def create_topic(settings: KafkaSettings, name: str, *, partitions: int = 4) -> Topic:
+    """Make sure that the topic is there; one that exists stays as it is.
+
+    New topics take the broker's clock as record time (LogAppendTime), which no producer can set wrong: the
+    stream measures `future` and latency by it. Replicas are the broker's default.
+
+    Raises:
+        ServiceUnavailable: No broker answers, or it refuses.
+    """
+    admin = open_admin(settings)
+    try:
+        found = _describe(admin, settings, name)
+        if found is not None:
+            return found
+        with broker_errors(settings):
+            try:
+                admin.create_topics(
+                    {name: {"num_partitions": partitions, "configs": {TIMESTAMP_TYPE: LOG_APPEND_TIME}}},
+                    wait_for_metadata=True,
+                )
+            except TopicAlreadyExistsError:
+                log.debug("somebody else has just created the topic %s", name)
+                admin.wait_for_topics([name])
+        created = _describe(admin, settings, name)
+    finally:
+        admin.close()
+    if created is None:
+        raise ServiceUnavailable(
+            f"Kafka at {settings.bootstrap} did not keep the topic {name!r} it had created"
+        )
+    log.info("created topic %s with %s partitions", name, created.partitions)
+    return created
+
+
+def _describe(admin: KafkaAdminClient, settings: KafkaSettings, name: str) -> Topic | None:
+    with broker_errors(settings):
+        (found,) = admin.describe_topics([name])
+        error = for_code(found["error_code"])
+        if error in (UnknownTopicOrPartitionError, InvalidTopicError):
+            return None
+        if found["error_code"]:
+            raise error(name)
+        partitions = found["partitions"]
+        return Topic(name, len(partitions), len(partitions[0]["replica_nodes"]), _timestamp_type(admin, name))
+
+
+def _timestamp_type(admin: KafkaAdminClient, name: str) -> str | None:
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, [TIMESTAMP_TYPE])
+    try:
+        configs = admin.describe_configs([resource], config_filter="all")["topic"][name]
+        return str(configs[TIMESTAMP_TYPE]["value"])
+    except (KafkaError, LookupError):
+        return None  # a right of its own, which sending does not need
