@@ -44,14 +44,14 @@ class _Server:
 
     def stop(self) -> None:
         """Stop it in order."""
-        self._processes.stop(self._service)
+        self._processes.stop(self._service.name)
 
     def kill(self) -> None:
         """Kill -9 the server and all its processes."""
         for process in self._processes.members(self._service.name):
             if process.is_alive:
                 os.kill(process.pid, signal.SIGKILL)
-        self._processes.stop(self._service)
+        self._processes.stop(self._service.name)
 
     def restart(self) -> None:
         """Start it again after `kill`, or stop it in order first."""
