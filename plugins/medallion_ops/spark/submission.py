@@ -11,12 +11,13 @@ mode. The request goes to the master's REST service directly, as `spark-submit` 
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medallion_contracts.errors import ServiceUnavailable
+from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
 from medallion_ops.settings import SparkSettings
 from medallion_ops.spark.jobs import SparkJob
 
@@ -46,18 +47,15 @@ def job_conf(spark: SparkSettings, job: SparkJob) -> dict[str, str]:
     }
 
 
-def client_command(spark: SparkSettings, job: SparkJob) -> list[str]:
-    """The spark-submit command of a job whose driver runs in the task itself."""
-    return [str(Path(sys.executable).with_name("spark-submit")), *_submit_arguments(spark, job)]
-
-
-def client_environment(spark: SparkSettings, environ: dict[str, str]) -> dict[str, str]:
-    """The environment of that command: Airflow's own without the settings, which jobs do not read."""
-    kept = {name: value for name, value in environ.items() if not name.startswith(("MEDALLION_", "AIRFLOW"))}
-    return kept | {
+def client_environment(spark: SparkSettings) -> dict[str, str]:
+    """What spark-submit gets beside the task's own environment."""
+    here = Path(sys.executable)
+    return {
         "MEDALLION_SECRETS_FILE": str(spark.secrets_file),
         "PYSPARK_PYTHON": spark.python,
-        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": str(here),
+        # The spark-submit that was installed with this Airflow, whatever PATH says.
+        "PATH": os.pathsep.join((str(here.parent), os.environ.get("PATH", ""))),
     }
 
 
@@ -122,9 +120,17 @@ class ClusterClient:
         """Start the job's supervised driver; gives the driver's id.
 
         Raises:
-            ServiceUnavailable: No answer: the driver may have been started nevertheless.
+            ServiceUnavailable: The master is not there, or refused; no driver was started.
+            SubmissionUnknown: It took the request and did not answer: a driver may have been started.
         """
-        answer = self._call("POST", "create", supervised_request(self._spark, job))
+        import httpx
+
+        try:
+            answer = self._call("POST", "create", supervised_request(self._spark, job))
+        except ServiceUnavailable as error:
+            if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+                raise
+            raise SubmissionUnknown(str(error)) from error
         if not answer.get("success"):
             raise ServiceUnavailable(f"the Spark master refused {job.name}: {answer.get('message', answer)}")
         return str(answer["submissionId"])

@@ -1,0 +1,50 @@
+"""customers_streaming: keeps the streaming job of the customers dataset running on the cluster."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.spark.operators import StreamDriverOperator
+
+DOC = """
+### Keeps the stream running: Kafka to bronze, silver, quarantine and ledger
+
+**Healthy**: one run is there all the time, its task `stream` deferred; the heartbeat in the lake
+(`ledger/customers_heartbeat.json`) is younger than a minute.
+
+The task submits a supervised driver to the Spark cluster and waits for it without a worker slot. The driver
+outlives Airflow: after a restart, a retry, a cleared or a failed task, the next try connects to the same
+driver.
+
+**Stopping the stream**: `python -m medallion_ops.control stop customers` writes a stop request; the driver
+ends after its micro-batch, and nothing new is submitted until
+`python -m medallion_ops.control start customers`. Pausing this DAG or marking the task failed does not stop
+the driver.
+
+**When it fails** the mail says why, and the next run submits a new driver by itself, after a pause that grows
+while drivers keep ending soon.
+
+- *Gave up at batch N*: three attempts at one micro-batch failed; the reason is in
+  `control/customers/failure.json`. The next driver takes the same batch again.
+- *Ended as FAILED or KILLED*: someone stopped it, or the cluster did; see `stderr` in the driver's folder on
+  its worker.
+- *Gave no heartbeat*: the driver did no work and was stopped; the same file tells what it was doing.
+"""
+
+with DAG(
+    dag_id="customers_streaming",
+    description="Keeps the streaming job on the cluster: Kafka to bronze, silver, quarantine, ledger",
+    schedule="@continuous",
+    start_date=START,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=[TAG, "customers", "stream"],
+    doc_md=DOC,
+):
+    StreamDriverOperator(
+        task_id="stream",
+        dataset="customers",
+        # More than a master's restart takes. An ended driver is not retried but told at once.
+        retries=10,
+    )

@@ -1,0 +1,1 @@
+"""Mails to people, through Airflow's SMTP provider and its connection `smtp_default`."""

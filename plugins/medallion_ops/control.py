@@ -1,0 +1,119 @@
+"""Stop requests: how an operator, a person or a DAG, asks the stream to make way.
+
+`python -m medallion_ops.control stop|start|show DATASET` does it by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from medallion_contracts.errors import LeaseError, MedallionError
+from medallion_contracts.lake import LakePaths
+from medallion_contracts.loader import dataset_names
+from medallion_ops.lake_files import age_seconds, lake_files
+from medallion_ops.settings import LakeSettings
+
+LEASE_STALE_SECONDS = 60
+"""A lease without a heartbeat for so long belongs to nobody: its owner is dead."""
+
+
+class StreamControl:
+    """The control files of one dataset's stream."""
+
+    def __init__(self, lake: LakeSettings, dataset: str) -> None:
+        self._files = lake_files(lake)
+        self._paths = LakePaths(lake.uri, dataset)
+
+    def request_stop(self, owner: str) -> None:
+        """Ask the stream to end after its micro-batch, and to stay away until `release`.
+
+        Raises:
+            LeaseError: Somebody else's request is there. The same owner's is fine: a retry asks again.
+        """
+        present = self._files.read(self._paths.stop_request)
+        if present is not None and present.get("owner") != owner:
+            raise LeaseError(
+                f"{self._paths.stop_request} was written by {present.get('owner')!r} at {present.get('at')}: "
+                "wait for it, or run `python -m medallion_ops.control start` when that run is gone"
+            )
+        self._files.write(self._paths.stop_request, {"owner": owner, "at": datetime.now(UTC).isoformat()})
+
+    def release(self, owner: str | None) -> bool:
+        """Remove the stop request of this owner (None: whoever's); tells whether there was one."""
+        present = self._files.read(self._paths.stop_request)
+        if present is None or (owner is not None and present.get("owner") != owner):
+            return False
+        self._files.delete(self._paths.stop_request)
+        return True
+
+    def lease_holder(self) -> str | None:
+        """Who may write silver now; None when nobody does."""
+        lease = self._files.read(self._paths.lease)
+        if lease is None:
+            return None
+        age = age_seconds(lease.get("heartbeat_at"), datetime.now(UTC))
+        return str(lease.get("owner")) if age is not None and age < LEASE_STALE_SECONDS else None
+
+    def wait_until_free(self, timeout_seconds: float, poll_seconds: float = 2.0) -> float:
+        """Wait until nobody holds silver's lease; gives the seconds it took.
+
+        Raises:
+            LeaseError: Somebody still does after `timeout_seconds`.
+        """
+        start = time.monotonic()
+        while (holder := self.lease_holder()) is not None:
+            if time.monotonic() - start > timeout_seconds:
+                raise LeaseError(
+                    f"{holder} still holds {self._paths.lease} after {timeout_seconds:.0f} s: see what it "
+                    "does (a large micro-batch takes minutes), then try again"
+                )
+            time.sleep(poll_seconds)
+        return time.monotonic() - start
+
+    def show(self) -> Mapping[str, Any]:
+        """All control files, by name; None for those that are not there."""
+        return {
+            "stop_request": self._files.read(self._paths.stop_request),
+            "lease": self._files.read(self._paths.lease),
+            "stream_driver": self._files.read(self._paths.stream_driver),
+            "heartbeat": self._files.read(self._paths.heartbeat),
+            "failure": self._files.read(self._paths.failure),
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; exit code 1 with a message when it cannot be done."""
+    parser = argparse.ArgumentParser(
+        prog="python -m medallion_ops.control",
+        description="Stops or starts a dataset's stream by a request file in the lake (MEDALLION_LAKE_URI).",
+    )
+    parser.add_argument(
+        "command", choices=("stop", "start", "show"), help="stop: the driver ends after its batch"
+    )
+    parser.add_argument("dataset", choices=dataset_names())
+    given = parser.parse_args(arguments)
+    try:
+        print(_run(StreamControl(LakeSettings.from_environment(), given.dataset), given.command))  # noqa: T201
+    except MedallionError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _run(control: StreamControl, command: str) -> str:
+    if command == "stop":
+        control.request_stop("a person")
+        return "stop requested: the driver ends after its micro-batch"
+    if command == "start":
+        return "stop request removed" if control.release(None) else "there was no stop request"
+    return json.dumps(control.show(), indent=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

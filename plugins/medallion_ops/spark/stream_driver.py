@@ -1,0 +1,258 @@
+"""Which driver runs the stream, and what to do about it: found after any restart, never started twice.
+
+What is known is kept in the lake, beside the stream's own files, so that it survives Airflow, its database
+and the cluster's master: `stream_driver.json` (written here), `stop_request.json`, the heartbeat and
+`failure.json`.
+
+Starting a driver has three steps, and a crash may come after each:
+  1. the file gets the submission's token, without a driver id;
+  2. the master is asked to start the driver, which repeats the token in its heartbeat;
+  3. the file gets the driver id.
+After 1 or 2 the file names a submission whose driver nobody wrote down: its heartbeat tells the driver's id.
+If none comes within START_SECONDS there was no driver, or it is queued: another is submitted. Should the
+first start later, the lease on silver lets only one of them write, and the other ends.
+
+When a worker is lost, Spark starts the driver again under another id and calls the old one RELAUNCHING for
+good: again the heartbeat tells.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
+from medallion_contracts.lake import LakePaths
+from medallion_ops.lake_files import LakeFiles, age_seconds, lake_files
+from medallion_ops.settings import Settings
+from medallion_ops.spark.jobs import stream_job
+from medallion_ops.spark.submission import NOT_FOUND, ClusterClient, DriverStatus
+
+START_SECONDS = 120
+"""How long a submitted driver may take to its first heartbeat before nobody waits for it."""
+SILENT_SECONDS = 600
+"""A driver that the master calls RUNNING and that gave no heartbeat for so long does no work."""
+STALE_SECONDS = 60
+"""A heartbeat of a driver unknown to the master counts for so long: such a driver is being killed."""
+SHORT_LIFE_SECONDS = 600
+"""A driver that ended sooner counts as one more failure in a row."""
+FIRST_PAUSE_SECONDS = 15
+LONGEST_PAUSE_SECONDS = 900
+
+
+class Step(StrEnum):
+    """What has to be done about the driver: WAIT for one there is, HOLD back from starting one."""
+
+    SUBMIT = "submit"
+    WAIT = "wait"
+    HOLD = "hold"
+    END = "end"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The content of `stream_driver.json`. Times are ISO 8601, UTC.
+
+    `ended_at` is set when the end was reported; `failures` counts ends in a row that came soon.
+    """
+
+    token: str
+    requested_at: str
+    driver_id: str | None = None
+    ended_at: str | None = None
+    failures: int = 0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything the decision depends on."""
+
+    now: datetime
+    submission: Submission | None
+    status: DriverStatus | None
+    heartbeat: Mapping[str, Any] | None
+    failure: Mapping[str, Any] | None
+    is_stop_requested: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The next step, why, and about which driver; `is_planned` tells a wanted end from an incident."""
+
+    step: Step
+    reason: str
+    driver_id: str | None = None
+    is_planned: bool = False
+
+
+def decide(seen: Observation) -> Verdict:
+    """What to do now."""
+    submission = seen.submission
+    if submission is None or submission.ended_at is not None:
+        return _without_driver(seen)
+    if submission.driver_id is None or seen.status is None:
+        return _unanswered_submission(seen, submission)
+    if seen.status.is_active:
+        return _active_driver(seen, submission, seen.status)
+    if seen.status.state == NOT_FOUND and _beats_within(seen, STALE_SECONDS):
+        reason = f"driver {submission.driver_id} is unknown to the master, yet gave a sign of life just now"
+        return Verdict(Step.WAIT, reason, submission.driver_id)
+    return _ended_driver(seen, submission, seen.status)
+
+
+def _without_driver(seen: Observation) -> Verdict:
+    if seen.is_stop_requested:
+        return Verdict(Step.HOLD, "a stop request is in the lake: whoever wrote it removes it")
+    last = seen.submission
+    if last is not None and last.failures:
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** (last.failures - 1), LONGEST_PAUSE_SECONDS)
+        left = pause - (age_seconds(last.ended_at, seen.now) or 0.0)
+        if left > 0:
+            return Verdict(Step.HOLD, f"{last.failures} drivers in a row ended soon: a pause of {pause} s")
+    return Verdict(Step.SUBMIT, "no driver runs")
+
+
+def _unanswered_submission(seen: Observation, submission: Submission) -> Verdict:
+    age = age_seconds(submission.requested_at, seen.now)
+    if age is not None and age < START_SECONDS:
+        return Verdict(
+            Step.WAIT, f"submission {submission.token} was not answered; waiting for its heartbeat"
+        )
+    if seen.is_stop_requested:
+        return Verdict(Step.HOLD, "a stop request is in the lake: whoever wrote it removes it")
+    return Verdict(Step.SUBMIT, f"submission {submission.token} started no driver within {START_SECONDS} s")
+
+
+def _active_driver(seen: Observation, submission: Submission, status: DriverStatus) -> Verdict:
+    since_request = age_seconds(submission.requested_at, seen.now)
+    is_old = since_request is None or since_request > SILENT_SECONDS
+    if status.state == "RUNNING" and is_old and not _beats_within(seen, SILENT_SECONDS):
+        reason = f"driver {status.driver_id} runs, but gave no heartbeat for {SILENT_SECONDS} s"
+        return Verdict(Step.END, reason, status.driver_id)
+    return Verdict(Step.WAIT, f"driver {status.driver_id} is {status.state}", status.driver_id)
+
+
+def _ended_driver(seen: Observation, submission: Submission, status: DriverStatus) -> Verdict:
+    if status.state == "FINISHED" and seen.is_stop_requested:
+        return Verdict(Step.END, f"driver {status.driver_id} stopped as requested", status.driver_id, True)
+    failure = seen.failure
+    if failure is not None and not _is_older(failure.get("at"), submission.requested_at):
+        reason = (
+            f"driver {status.driver_id} gave up at batch {failure.get('batch_id')}: {failure.get('error')}"
+        )
+        return Verdict(Step.END, reason, status.driver_id)
+    return Verdict(Step.END, f"driver {status.driver_id} ended as {status.state}", status.driver_id)
+
+
+def _beats_within(seen: Observation, seconds: float) -> bool:
+    """Whether a driver of this submission gave a heartbeat within the last `seconds`."""
+    if seen.heartbeat is None or seen.submission is None:
+        return False
+    if seen.heartbeat.get("submission") != seen.submission.token:
+        return False
+    age = age_seconds(seen.heartbeat.get("at"), seen.now)
+    return age is not None and age <= seconds
+
+
+def _is_older(moment: object, than: str) -> bool:
+    reference = datetime.fromisoformat(than)
+    age = age_seconds(moment, reference)
+    return age is not None and age > 0
+
+
+class StreamDriver:
+    """The streaming driver of one dataset, as the lake and the cluster know it."""
+
+    def __init__(self, settings: Settings, dataset: str) -> None:
+        self._settings = settings
+        self._dataset = dataset
+        self._paths = LakePaths(settings.lake.uri, dataset)
+        self._files: LakeFiles = lake_files(settings.lake)
+        self._cluster = ClusterClient(settings.spark)
+
+    def look(self) -> Verdict:
+        """Look at the lake and the cluster, and decide.
+
+        Raises:
+            ServiceUnavailable: The master or the lake does not answer.
+        """
+        submission = self._submission()
+        heartbeat = self._files.read(self._paths.heartbeat)
+        if submission is not None and submission.ended_at is None:
+            submission = self._adopt(submission, heartbeat)
+        status = None
+        if submission is not None and submission.driver_id and submission.ended_at is None:
+            status = self._cluster.status(submission.driver_id)
+        return decide(
+            Observation(
+                now=datetime.now(UTC),
+                submission=submission,
+                status=status,
+                heartbeat=heartbeat,
+                failure=self._files.read(self._paths.failure),
+                is_stop_requested=self._files.read(self._paths.stop_request) is not None,
+            )
+        )
+
+    def submit(self) -> str:
+        """Start a driver; gives its id. See the module's text for what a crash leaves behind.
+
+        Raises:
+            ServiceUnavailable: No driver was started.
+            SubmissionUnknown: One may have been: `look` finds it by its heartbeat.
+        """
+        last = self._submission()
+        failures = last.failures if last else 0
+        submission = Submission(uuid.uuid4().hex, _now(), failures=failures)
+        self._write(submission)
+        try:
+            driver_id = self._cluster.submit(
+                stream_job(self._settings, self._dataset, submission=submission.token)
+            )
+        except SubmissionUnknown:
+            raise
+        except ServiceUnavailable:
+            # Surely no driver: no reason to wait for its heartbeat.
+            self._write(replace(submission, ended_at=_now()))
+            raise
+        self._write(replace(submission, driver_id=driver_id))
+        return driver_id
+
+    def close(self, verdict: Verdict) -> None:
+        """Write down that the driver's end was seen; one that runs without a heartbeat is stopped."""
+        submission = self._submission()
+        if submission is None or submission.ended_at is not None:
+            return
+        if verdict.driver_id is not None and not verdict.is_planned:
+            self._cluster.kill(verdict.driver_id)
+        failures = 0
+        if not verdict.is_planned:
+            lived = age_seconds(submission.requested_at, datetime.now(UTC)) or 0.0
+            failures = submission.failures + 1 if lived < SHORT_LIFE_SECONDS else 1
+        self._write(replace(submission, ended_at=_now(), failures=failures))
+
+    def _adopt(self, submission: Submission, heartbeat: Mapping[str, Any] | None) -> Submission:
+        """The submission with the driver id that its heartbeat names, if that is news."""
+        if heartbeat is None or heartbeat.get("submission") != submission.token:
+            return submission
+        driver_id = heartbeat.get("driver_id")
+        if not isinstance(driver_id, str) or not driver_id or driver_id == submission.driver_id:
+            return submission
+        adopted = replace(submission, driver_id=driver_id)
+        self._write(adopted)
+        return adopted
+
+    def _submission(self) -> Submission | None:
+        content = self._files.read(self._paths.stream_driver)
+        return None if content is None else Submission(**content)
+
+    def _write(self, submission: Submission) -> None:
+        self._files.write(self._paths.stream_driver, asdict(submission))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
