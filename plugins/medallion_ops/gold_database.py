@@ -79,3 +79,15 @@ def address(dsn: Secret) -> str:
 
     parts = conninfo_to_dict(dsn.reveal())
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def lock_publication(connection: psycopg.Connection, dataset: str) -> None:
+    """Wait until nobody else changes gold of this dataset; held to the end of the transaction.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: Somebody else kept it for five minutes.
+    """
+    connection.execute("SET LOCAL lock_timeout = '5min'")
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('medallion.publication.' || %s, 0))", [dataset]
+    )

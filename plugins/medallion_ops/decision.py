@@ -1,0 +1,195 @@
+"""What a person decides about a set that the gate held back, and the rows they keep out of gold.
+
+A question belongs to one set and is asked by one task instance. The answer counts only while that set is the
+newest and still fits gold; the publication reads it here, nothing is passed along in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from medallion_contracts.compile_gx import Check, compile_suite, version_column
+from medallion_contracts.compile_postgres import AUDIT, STAGING, quoted, staging_name
+from medallion_contracts.errors import GoldError
+from medallion_contracts.model import Dataset
+from medallion_ops.gate.verdict import Verdict
+from medallion_ops.manifest import last_publication, manifest, newest_set
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+class Option(StrEnum):
+    """The ways out of a failed gate, as the Airflow UI shows them."""
+
+    KEEP_BLOCKED = "keep blocked"
+    WITHOUT_FAILING_ROWS = "publish without the failing rows"
+    ANYWAY = "publish anyway"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An answer: `refused` says why it does not count; then gold stays as it is."""
+
+    set_id: int
+    option: Option
+    decided_by: str | None
+    decided_at: datetime
+    refused: str | None = None
+
+    @property
+    def option_in_force(self) -> Option:
+        """What is to be done."""
+        return Option.KEEP_BLOCKED if self.refused else self.option
+
+
+def options_for(verdict: Verdict) -> tuple[Option, ...]:
+    """The options a person has: rows can be left out only where every critical failure is about rows."""
+    if verdict.can_leave_rows_out:
+        return tuple(Option)
+    return (Option.KEEP_BLOCKED, Option.ANYWAY)
+
+
+def ask(connection: psycopg.Connection, set_id: int, task: str, options: Iterable[Option]) -> None:
+    """Remember which set a task instance shows to people; asking again for the same task changes nothing."""
+    connection.execute(
+        "INSERT INTO audit.decisions (set_id, asked_by_task, options) VALUES (%s, %s, %s) "
+        "ON CONFLICT (asked_by_task) DO NOTHING",
+        [set_id, task, [option.value for option in options]],
+    )
+
+
+def answer(
+    connection: psycopg.Connection, task: str, chosen: str, decided_by: str | None, decided_at: datetime
+) -> Decision:
+    """Record the answer to the question that a task instance asked.
+
+    Raises:
+        GoldError: That task never asked.
+    """
+    question = connection.execute(
+        "SELECT set_id, options FROM audit.decisions WHERE asked_by_task = %s FOR UPDATE", [task]
+    ).fetchone()
+    if question is None:
+        raise GoldError(f"nothing is known of a question asked by task {task}: clear the task to ask again")
+    set_id, options = question
+    refused = (
+        None
+        if chosen == Option.KEEP_BLOCKED
+        else f"{chosen!r} was not among the options"
+        if chosen not in options
+        else _why_outdated(connection, set_id)
+    )
+    connection.execute(
+        "UPDATE audit.decisions SET answer = %s, answered_by = %s, answered_at = %s, refused = %s "
+        "WHERE asked_by_task = %s",
+        [chosen, decided_by, decided_at, refused, task],
+    )
+    known = Option(chosen) if chosen in set(Option) else Option.KEEP_BLOCKED
+    return Decision(set_id, known, decided_by, decided_at, refused)
+
+
+def _why_outdated(connection: psycopg.Connection, set_id: int) -> str | None:
+    shown = manifest(connection, set_id)
+    newest = newest_set(connection, shown.dataset)
+    if newest != set_id:
+        return f"the answer is about set {set_id}, but set {newest} has been written since"
+    last = last_publication(connection, shown.dataset)
+    if (last.publication_id if last else None) != shown.base_publication_id:
+        return f"gold has been published since set {set_id} was written"
+    return None
+
+
+def approval_of_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
+    """The decision that lets a set be published although the gate failed it, None when there is none."""
+    row = connection.execute(
+        "SELECT answered_by, answered_at FROM audit.decisions "
+        "WHERE set_id = %s AND answer = %s AND refused IS NULL ORDER BY answered_at DESC LIMIT 1",
+        [set_id, Option.ANYWAY.value],
+    ).fetchone()
+    return Decision(set_id, Option.ANYWAY, row[0], row[1]) if row else None
+
+
+def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
+    """The decision whose rejected rows a set of the same run leaves out, None when it leaves none out."""
+    row = connection.execute(
+        "SELECT d.set_id, d.answered_by, d.answered_at FROM staging.manifests AS m "
+        "JOIN staging.manifests AS shown ON (shown.dataset, shown.run_id) = (m.dataset, m.run_id) "
+        "AND shown.set_id < m.set_id "
+        "JOIN audit.decisions AS d ON d.set_id = shown.set_id AND d.answer = %s AND d.refused IS NULL "
+        "WHERE m.set_id = %s ORDER BY d.answered_at DESC LIMIT 1",
+        [Option.WITHOUT_FAILING_ROWS.value, set_id],
+    ).fetchone()
+    return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2]) if row else None
+
+
+def reject_failing_rows(
+    connection: psycopg.Connection, dataset: Dataset, verdict: Verdict, decided_by: str | None
+) -> int:
+    """Put the rows that fail critical expectations on the list that increments and rebuilds leave out.
+
+    Doing it again adds nothing. Returns how many rows of this set are on the list now.
+
+    Raises:
+        GoldError: A failed critical expectation is about the table, so leaving rows out cannot help.
+    """
+    if not verdict.can_leave_rows_out:
+        raise GoldError(f"set {verdict.set_id}: not every failed critical expectation is about rows")
+    suite = compile_suite(dataset)
+    rows = quoted(AUDIT, "rejected_rows")
+    key, moment = quoted(dataset.key), quoted(dataset.event_time)
+    for label in verdict.failed_critical:
+        table, name = label.split(".", 1)
+        check = next(check for check in suite[table] if check.name == name)
+        version = version_column(dataset, dataset.gold[table])
+        if version is None:
+            raise GoldError(f"{label} is about aggregates: their rows cannot be left out one by one")
+        connection.execute(
+            f"INSERT INTO {rows} AS r (dataset, {key}, {moment}, expectations, set_id, rejected_by) "  # noqa: S608 - contract names
+            f"SELECT DISTINCT %s, f.{key}, f.{quoted(version)}, ARRAY[%s], %s::bigint, %s "
+            f"FROM ({_unbound(failing_rows_query(check, dataset, verdict.set_id))}) AS f "
+            f"ON CONFLICT (dataset, {key}, {moment}) WHERE released_at IS NULL DO UPDATE "
+            "SET expectations = r.expectations || EXCLUDED.expectations "
+            "WHERE NOT r.expectations @> EXCLUDED.expectations",
+            [dataset.name, label, verdict.set_id, decided_by or "nobody"],
+        )
+    count = connection.execute(
+        f"SELECT count(*) FROM {rows} WHERE set_id = %s AND released_at IS NULL",  # noqa: S608 - contract names
+        [verdict.set_id],
+    ).fetchone()
+    return int(count[0]) if count else 0
+
+
+def release_row(
+    connection: psycopg.Connection, dataset: Dataset, key: str, version: datetime, by: str
+) -> bool:
+    """Let a rejected row in again: the next write computes its entity anew. False when there is none."""
+    released = connection.execute(
+        f"UPDATE {quoted(AUDIT, 'rejected_rows')} SET released_at = clock_timestamp(), released_by = %s "  # noqa: S608 - contract names
+        f"WHERE dataset = %s AND {quoted(dataset.key)} = %s AND {quoted(dataset.event_time)} = %s "
+        "AND released_at IS NULL",
+        [by, dataset.name, key, version],
+    )
+    return released.rowcount == 1
+
+
+def failing_rows_query(check: Check, dataset: Dataset, set_id: int) -> str:
+    """SELECT of the staged rows of a set that fail a check about rows, all their columns."""
+    if check.failing_rows is None:
+        raise GoldError(f"{check.table}.{check.name} is about the table, it has no failing rows")
+    return check.failing_rows.format_map(staged_relations(dataset, check.table, set_id))
+
+
+def _unbound(query: str) -> str:
+    """A query whose percent signs psycopg must not take for places of values."""
+    return query.replace("%", "%%")
+
+
+def staged_relations(dataset: Dataset, table: str, set_id: int) -> dict[str, str]:
+    """What the placeholders in a check's SQL stand for: `batch` is the table itself."""
+    relations = {name: quoted(STAGING, staging_name(set_id, name)) for name in dataset.gold}
+    return {**relations, "batch": relations[table]}

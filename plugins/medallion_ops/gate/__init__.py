@@ -1,0 +1,1 @@
+"""The gate between staging and gold; `python -m medallion_ops.gate` checks one set."""

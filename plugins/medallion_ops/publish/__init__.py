@@ -1,0 +1,1 @@
+"""Staging to gold in one transaction; see `transaction`."""
