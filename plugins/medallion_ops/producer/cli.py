@@ -51,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _send(parameters: Parameters, create_missing_topic: bool) -> int:
+    stop = _stop_on_signals()
     # Kafka's client takes a while to load: not for --help, wrong arguments or a dry run.
     from medallion_ops.producer.run import Run
 
     run = Run(parameters, KafkaSettings.from_environment(), _watermark())
-    stop = _stop_on_signals()
     try:
         run.execute(stop, create_missing_topic=create_missing_topic)
     finally:

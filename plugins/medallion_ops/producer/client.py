@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+)
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from medallion_contracts.errors import ServiceUnavailable
@@ -17,7 +22,7 @@ from medallion_ops.settings import KafkaSettings
 
 CONNECT_MS = 15_000
 DELIVERY_MS = 120_000
-_CONNECTIONS = logging.getLogger("kafka.net.manager")
+_CONNECTIONS = logging.getLogger("kafka.net")
 
 # Below this level kafka-python logs passwords and every customer it sends, whatever the root logger's level.
 logging.getLogger("kafka").setLevel(logging.WARNING)
@@ -46,6 +51,7 @@ def kafka_client_options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": settings.bootstrap.split(","),
         "security_protocol": settings.security_protocol,
         "bootstrap_timeout_ms": CONNECT_MS,
+        "reconnect_backoff_max_ms": 2_000,  # a broker that is back is found at once, not after half a minute
         "request_timeout_ms": 60_000,
         "metadata_max_age_ms": 180_000,
         "connections_max_idle_ms": 180_000,  # Event Hubs closes after 240 s without a word
@@ -64,7 +70,7 @@ def kafka_client_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 class _LastRefusal(logging.Handler):
-    """Keeps why the last connection failed: kafka-python only logs it and then says that time is over."""
+    """Keeps why the last connection failed, which kafka-python only logs, line after line while it tries."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -72,8 +78,19 @@ class _LastRefusal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         for argument in record.args or ():
-            if isinstance(argument, BaseException):
+            if isinstance(argument, BaseException) and not isinstance(argument, KafkaTimeoutError):
                 self.reason = argument
+
+    @contextmanager
+    def instead_of_log(self) -> Iterator[None]:
+        """Takes what the connections would log."""
+        _CONNECTIONS.addHandler(self)
+        _CONNECTIONS.propagate = False
+        try:
+            yield
+        finally:
+            _CONNECTIONS.propagate = True
+            _CONNECTIONS.removeHandler(self)
 
 
 @contextmanager
@@ -84,14 +101,12 @@ def broker_errors(settings: KafkaSettings) -> Iterator[None]:
         ServiceUnavailable: A Kafka call in the block failed.
     """
     refusal = _LastRefusal()
-    _CONNECTIONS.addHandler(refusal)
     try:
-        yield
+        with refusal.instead_of_log():
+            yield
     except (KafkaError, OSError) as error:
         reason = refusal.reason or error
         raise ServiceUnavailable(f"Kafka at {settings.bootstrap}: {_explained(reason)}") from error
-    finally:
-        _CONNECTIONS.removeHandler(refusal)
 
 
 def _explained(reason: BaseException) -> str:
@@ -103,8 +118,8 @@ def _explained(reason: BaseException) -> str:
     if isinstance(reason, AuthorizationError):
         return f"the login may not do this ({type(reason).__name__}); see MEDALLION_KAFKA_USERNAME"
     return (
-        f"no answer within {CONNECT_MS // 1000} s ({type(reason).__name__}: {reason}); is the broker "
-        "running, MEDALLION_KAFKA_BOOTSTRAP its address and MEDALLION_KAFKA_SECURITY_PROTOCOL its protocol?"
+        f"no answer within {CONNECT_MS // 1000} s ({reason}); is the broker running, "
+        "MEDALLION_KAFKA_BOOTSTRAP its address and MEDALLION_KAFKA_SECURITY_PROTOCOL its protocol?"
     )
 
 

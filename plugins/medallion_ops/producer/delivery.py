@@ -133,7 +133,7 @@ class Delivery:
         error = self._first_error
         return ServiceUnavailable(
             f"Kafka at {self._settings.bootstrap} acknowledged {self._acked:,} of {self._sent:,} records for "
-            f"the topic {self._topic!r} and not the rest ({type(error).__name__}: {error}). Is the broker of "
+            f"the topic {self._topic!r} and not the rest ({error}). Is the broker of "
             "MEDALLION_KAFKA_BOOTSTRAP running? Sending the same again is safe."
         )
 

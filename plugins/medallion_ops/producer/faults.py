@@ -18,11 +18,12 @@ from medallion_ops.producer.timeline import SPREAD
 
 Fields = dict[str, object]
 Breakage = Callable[[Fields], bytes]
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def encode(fields: Fields) -> bytes:
     """The event as JSON in UTF-8, without white space."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(fields).encode()
 
 
 class Shares:
