@@ -23,6 +23,7 @@ FEATURES = DATASET.gold["customer_features"]
 HISTORY = DATASET.gold["customer_history"]
 SEGMENTS = DATASET.gold["segment_hourly"]
 VERSION_COLUMNS = (*DATASET.events.column_names, "defaulted_fields", *COORDINATES)
+LABEL = "churned"
 _PLAN = ("contract", "internet_service", "phone_service")
 _MEASURES = ("updates", "customers", "new_customers", "monthly_charges_sum")
 
@@ -75,19 +76,20 @@ def features(described_versions: DataFrame, labels: DataFrame) -> DataFrame:
     return _as_contract(newest, FEATURES, COORDINATES)
 
 
-def segments(versions_of_hours: DataFrame, rest: DataFrame) -> DataFrame:
+def segments(versions_of_hours: DataFrame, rest: DataFrame | None) -> DataFrame:
     """segment_hourly of the hours given.
 
     Args:
         versions_of_hours: rows of `history` in these hours.
         rest: key and additive measures of segment_hourly over all other versions of these hours, by
-            customers that have no row in `versions_of_hours`. Distinct customers add up because of that.
+            customers that have no row in `versions_of_hours`, None when there are none. Distinct customers
+            add up because of that.
     """
     own = versions_of_hours.groupBy(*(_defined(SEGMENTS, name) for name in SEGMENTS.primary_key)).agg(
         *(_defined(SEGMENTS, name) for name in _MEASURES)
     )
     summed = (
-        own.unionByName(rest)
+        (own if rest is None else own.unionByName(rest))
         .groupBy(*SEGMENTS.primary_key)
         .agg(*(F.sum(name).alias(name) for name in _MEASURES))
     )

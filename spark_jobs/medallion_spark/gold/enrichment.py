@@ -1,0 +1,246 @@
+"""Labels from an external table: read, checked, and kept in gold as a snapshot with a fingerprint.
+
+The source is somebody else's: it may be missing, half-written or wrong. Then the last snapshot stays, and the
+run says so. Labels are never published from here: features take them, through the gate like everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
+from medallion_contracts.model import Column, ColumnType, Dataset
+from medallion_spark.gold.transfer import copy_in
+from medallion_spark.secrets import secret
+
+log = logging.getLogger(__name__)
+KEY_NAMES = ("customerid", "customer", "key", "id")
+LABEL_NAMES = ("churned", "churn", "label")
+_YES, _NO = ("yes", "true", "t", "1"), ("no", "false", "f", "0")
+_STAGED = (
+    Column("key", ColumnType.STRING, "Entity.", required=True),
+    Column("label", ColumnType.BOOLEAN, "Label.", required=True),
+)
+
+
+class BrokenSource(Exception):
+    """The enrichment source is missing or not usable; the last snapshot stays. Never leaves this package."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The labels in force: where they came from and what they are.
+
+    `marker` is the state of the source when this run asked, `warning` why its labels were not taken.
+    """
+
+    source: str | None
+    marker: str | None
+    fingerprint: str | None
+    labels: int
+    warning: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """For the manifest."""
+        return asdict(self)
+
+
+def source_marker(spark: SparkSession, source: str | None) -> str | None:
+    """Changes when the source does, and is cheap to ask for; None when it cannot be told.
+
+    The same for a local file as `medallion_ops.increment` computes, so that Airflow can ask without Spark.
+    """
+    if source is None or source.startswith("jdbc:"):
+        return None
+    if is_csv(source):
+        path = Path(source.removeprefix("file://"))
+        return f"sha256:{_sha256(path)}" if path.is_file() else None
+    try:
+        from delta.tables import DeltaTable
+
+        table = DeltaTable.forPath(spark, source)
+        [detail] = table.detail().select("id").collect()
+        [newest] = table.history(1).select("version").collect()
+    except PySparkException:
+        return None
+    return f"delta:{detail['id']}@{newest['version']}"
+
+
+def is_csv(source: str) -> bool:
+    """Whether a source is a CSV file; other paths are Delta tables."""
+    return source.lower().endswith((".csv", ".csv.gz"))
+
+
+def refresh(
+    spark: SparkSession,
+    connected: psycopg.Connection,
+    dataset: Dataset,
+    set_id: int,
+    source: str | None,
+    marker: str | None,
+) -> Snapshot:
+    """Take the source's labels into gold if they changed; returns the snapshot in force after that.
+
+    Crash points: the snapshot is replaced in one transaction; what of it reaches gold is decided by
+    comparing it with the published features, so a run that dies after this line loses nothing.
+    """
+    stored = _stored(connected, dataset)
+    if source is None:
+        return stored
+    shown = _without_login(source)
+    if marker is not None and stored.marker == marker:
+        log.info("enrichment: %s is unchanged, %s labels", shown, f"{stored.labels:,}")
+        return stored
+    try:
+        labels = read_labels(spark, source)
+        count, fingerprint = _checked(labels, shown)
+    except BrokenSource as broken:
+        warning = f"{broken}; the last snapshot of {stored.labels:,} labels is used"
+        log.warning("enrichment: %s", warning)
+        return Snapshot(stored.source, marker, stored.fingerprint, stored.labels, warning)
+    if fingerprint != stored.fingerprint:
+        _replace(connected, dataset, set_id, labels)
+    fresh = Snapshot(shown, marker, fingerprint, count)
+    _record(connected, dataset, fresh)
+    log.info("enrichment: %s has %s labels", shown, f"{count:,}")
+    return fresh
+
+
+def read_labels(spark: SparkSession, source: str) -> DataFrame:
+    """The source as (key, label text, label boolean), every row of it.
+
+    A column named like `customer_id` or `customerID` is the key, one like `churn` or `churned` the label.
+
+    Raises:
+        BrokenSource: it cannot be read, or has no such columns.
+    """
+    shown = _without_login(source)
+    try:
+        raw = _open(spark, source)
+        names = {name.lower().replace("_", ""): name for name in raw.columns}
+    except PySparkException as error:
+        raise BrokenSource(f"{shown} cannot be read: {str(error).splitlines()[0][:200]}") from error
+    key = next((names[name] for name in KEY_NAMES if name in names), None)
+    label = next((names[name] for name in LABEL_NAMES if name in names), None)
+    if key is None or label is None:
+        raise BrokenSource(
+            f"{shown} needs a column customer_id and a column churned; it has {sorted(raw.columns)}"
+        )
+    text = F.lower(F.trim(F.col(f"`{label}`").cast("string")))
+    return raw.select(
+        F.trim(F.col(f"`{key}`").cast("string")).alias("key"),
+        text.alias("text"),
+        F.when(text.isin(*_YES), True).when(text.isin(*_NO), False).alias("label"),
+    )
+
+
+def _open(spark: SparkSession, source: str) -> DataFrame:
+    if source.startswith("jdbc:"):
+        url, table = _jdbc_table(source)
+        reader = spark.read.format("jdbc").option("url", url).option("dbtable", table)
+        for option, setting in (
+            ("user", "MEDALLION_CHURN_USERNAME"),
+            ("password", "MEDALLION_CHURN_PASSWORD"),
+        ):
+            if value := secret(setting):
+                reader = reader.option(option, value)
+        return reader.load()
+    if is_csv(source):
+        return spark.read.option("header", "true").option("mode", "FAILFAST").csv(source)
+    return spark.read.format("delta").load(source)
+
+
+def _jdbc_table(source: str) -> tuple[str, str]:
+    """Splits jdbc:postgresql://host/db?table=schema.name into the driver's URL and the table."""
+    parts = urlsplit(source.removeprefix("jdbc:"))
+    options = dict(parse_qsl(parts.query))
+    table = options.pop("table", None)
+    if not table:
+        raise BrokenSource(f"{_without_login(source)} must name its table: add ?table=schema.name")
+    return "jdbc:" + urlunsplit(parts._replace(query=urlencode(options))), table
+
+
+def _checked(labels: DataFrame, shown: str) -> tuple[int, str]:
+    """Number and fingerprint of the distinct labels; raises BrokenSource with all that is wrong with them."""
+    by_key = labels.groupBy("key").agg(F.min("label").alias("label"), F.max("label").alias("other"))
+    try:
+        [found] = by_key.agg(
+            F.count("key").alias("keys"),
+            F.count_if(F.col("label") != F.col("other")).alias("contradictory"),
+            F.coalesce(F.sum(F.xxhash64("key", "label").cast("decimal(38,0)")), F.lit(0)).alias("sum"),
+        ).collect()
+        [bad] = labels.agg(
+            F.count_if(F.col("key").isNull() | (F.col("key") == "")).alias("keyless"),
+            F.count_if(F.col("label").isNull() & (F.col("text") != "")).alias("unreadable"),
+            F.count_if(F.col("text").isNull() | (F.col("text") == "")).alias("empty"),
+        ).collect()
+    except PySparkException as error:
+        raise BrokenSource(f"{shown} cannot be read: {str(error).splitlines()[0][:200]}") from error
+    problems = [
+        f"{bad['keyless']:,} rows without a customer_id" if bad["keyless"] else "",
+        f"{bad['unreadable']:,} labels that are neither yes nor no" if bad["unreadable"] else "",
+        f"{bad['empty']:,} rows without a label" if bad["empty"] else "",
+        f"{found['contradictory']:,} customers with both labels" if found["contradictory"] else "",
+        "no rows" if not found["keys"] else "",
+    ]
+    if any(problems):
+        raise BrokenSource(f"{shown} has " + ", ".join(filter(None, problems)))
+    return int(found["keys"]), f"{found['keys']}:{found['sum']}"
+
+
+def _stored(connected: psycopg.Connection, dataset: Dataset) -> Snapshot:
+    row = connected.execute(
+        "SELECT source, marker, fingerprint, labels FROM gold.enrichment_snapshots WHERE dataset = %s",
+        [dataset.name],
+    ).fetchone()
+    return Snapshot(*row) if row else Snapshot(None, None, None, 0)
+
+
+def _replace(connected: psycopg.Connection, dataset: Dataset, set_id: int, labels: DataFrame) -> None:
+    table = quoted(STAGING, staging_name(set_id, "_labels"))
+    connected.execute(create_staging(staging_name(set_id, "_labels"), _STAGED).encode())
+    copy_in(labels.groupBy("key").agg(F.first("label").alias("label")), set_id, "_labels", _STAGED)
+    with connected.transaction():
+        connected.execute(
+            "INSERT INTO gold.enrichment_snapshots (dataset, source, fingerprint, labels) "
+            "VALUES (%s, '', '', 0) ON CONFLICT (dataset) DO NOTHING",
+            [dataset.name],
+        )
+        connected.execute("DELETE FROM gold.enrichment_labels WHERE dataset = %s", [dataset.name])
+        connected.execute(
+            f"INSERT INTO gold.enrichment_labels SELECT %s, key, label FROM {table}".encode(), [dataset.name]
+        )
+    connected.execute(f"DROP TABLE {table}".encode())
+
+
+def _record(connected: psycopg.Connection, dataset: Dataset, snapshot: Snapshot) -> None:
+    connected.execute(
+        "UPDATE gold.enrichment_snapshots SET source = %s, marker = %s, fingerprint = %s, labels = %s, "
+        "loaded_at = clock_timestamp() WHERE dataset = %s",
+        [snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels, dataset.name],
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _without_login(source: str) -> str:
+    """The source for messages: no user, no password, no options but the table."""
+    if not source.startswith("jdbc:"):
+        return source
+    parts = urlsplit(source.removeprefix("jdbc:"))
+    kept = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "table"])
+    host = parts.hostname or ""
+    place = f"{host}:{parts.port}" if parts.port else host
+    return "jdbc:" + urlunsplit((parts.scheme, place, parts.path, kept, ""))

@@ -1,0 +1,130 @@
+"""Reads silver: its history, the versions not yet published, and single versions that were let in again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from medallion_contracts.compile_spark import spark_schema
+from medallion_contracts.errors import GoldError
+from medallion_contracts.increment import Commit, SilverState
+from medallion_contracts.model import Dataset
+from medallion_spark.gold.manifest import RejectedRow
+
+_GONE = (
+    "DELTA_CHANGE_DATA_FILE_NOT_FOUND",
+    "DELTA_CHANGE_TABLE_FEED_DISABLED",
+    "DELTA_MISSING_CHANGE_DATA",
+    "DELTA_FILE_NOT_FOUND",
+    "DELTA_VERSION_NOT_FOUND",
+    "FAILED_READ_FILE",
+    "FileNotFoundException",
+)
+
+
+class ChangesGone(GoldError):
+    """The rows of the versions asked for can no longer be told apart; all of silver still can be read."""
+
+
+def silver_state(spark: SparkSession, path: str, since: int | None) -> SilverState:
+    """Identity, newest version and history of silver.
+
+    Args:
+        spark: the session.
+        path: of the silver table.
+        since: the history is read back to the version after this one; None for none of it.
+
+    Raises:
+        GoldError: there is no silver table.
+    """
+    try:
+        table = DeltaTable.forPath(spark, path)
+        [detail] = table.detail().select("id").collect()
+        [(newest,)] = table.history(1).select("version").collect()
+    except AnalysisException as error:
+        raise GoldError(
+            f"there is no silver table at {path}: let the streaming job write it first"
+        ) from error
+    missing = 0 if since is None else newest - since
+    commits = table.history(missing).collect() if missing > 0 else []
+    return SilverState(
+        table_id=detail["id"],
+        version=newest,
+        commits=tuple(
+            Commit.from_history(
+                row["version"],
+                row["operation"],
+                row["operationParameters"] or {},
+                row["operationMetrics"] or {},
+            )
+            for row in commits
+        ),
+    )
+
+
+def read_changes(spark: SparkSession, path: str, after: int, to: int) -> DataFrame:
+    """Rows that the versions after `after` up to `to` inserted; held in memory, so that they are read once.
+
+    Raises:
+        ChangesGone: files or log entries of these versions were vacuumed, or the change feed is off.
+    """
+    try:
+        changes = (
+            spark.read.format("delta")
+            .option("readChangeFeed", "true")
+            .option("startingVersion", after + 1)
+            .option("endingVersion", to)
+            .load(path)
+            .where(F.col("_change_type") == "insert")
+            .drop("_change_type", "_commit_version", "_commit_timestamp")
+            .persist()
+        )
+        changes.count()
+    except PySparkException as error:
+        if any(mark in str(error) for mark in _GONE):
+            raise ChangesGone(
+                f"silver versions {after + 1} to {to} can no longer be read one by one"
+            ) from error
+        raise
+    return changes
+
+
+def read_all(spark: SparkSession, path: str, version: int) -> DataFrame:
+    """All of silver at a version."""
+    return spark.read.format("delta").option("versionAsOf", version).load(path)
+
+
+def read_single(
+    spark: SparkSession, path: str, version: int, dataset: Dataset, rows: Sequence[RejectedRow]
+) -> DataFrame:
+    """The silver rows named, at a version; only the partitions they lie in are read."""
+    wanted = named(spark, dataset, rows)
+    partitions = [dataset.silver.column(name) for name in dataset.silver.partitioned_by]
+    for column in partitions:
+        wanted = wanted.withColumn(column.name, F.expr(str(column.transform)))
+    on = [dataset.key, dataset.event_time, *(column.name for column in partitions)]
+    silver = read_all(spark, path, version)
+    return silver.join(F.broadcast(wanted), on, "left_semi")
+
+
+def without(
+    frame: DataFrame, spark: SparkSession, dataset: Dataset, rows: Sequence[RejectedRow]
+) -> DataFrame:
+    """Versions less those named."""
+    if not rows:
+        return frame
+    return frame.join(
+        F.broadcast(named(spark, dataset, rows)), [dataset.key, dataset.event_time], "left_anti"
+    )
+
+
+def named(spark: SparkSession, dataset: Dataset, rows: Sequence[RejectedRow]) -> DataFrame:
+    """Key and event time of rejected rows as a frame, each once."""
+    types = spark_schema(dataset.silver)
+    schema = [types[dataset.key], types[dataset.event_time]]
+    values = sorted({(row.key, row.event_time) for row in rows})
+    return spark.createDataFrame(values, type(types)(schema))

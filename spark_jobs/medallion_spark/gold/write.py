@@ -1,0 +1,367 @@
+"""Writes one set of staging tables: the candidate rows of gold, from the silver versions not yet published.
+
+Steps: plan, touched customers, their published history, candidates, touched hours, COPY, manifest. Crash
+points: until the manifest is there, the set does not count, and the next run drops it and starts anew from
+the last publication; after that, everything the gate and the publication need is in Postgres. Gold itself is
+only read here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import psycopg
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from medallion_contracts.compile_postgres import (
+    GOLD,
+    HOURS,
+    STAGING,
+    TOUCHED,
+    columns,
+    literal,
+    quoted,
+    scopes,
+    staging_name,
+)
+from medallion_contracts.increment import Kind, Plan, Published, gold_contract_hash, plan
+from medallion_contracts.lake import LakePaths
+from medallion_contracts.model import Column, ColumnType, Table
+from medallion_spark.gold import customers as gold
+from medallion_spark.gold import enrichment, increment, staging
+from medallion_spark.gold.database import connection
+from medallion_spark.gold.manifest import RejectedRow, last_published, rejected_rows, write_manifest
+from medallion_spark.gold.transfer import copy_in, fetch
+
+log = logging.getLogger(__name__)
+DATASET = gold.DATASET
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run of the gold job.
+
+    `full` computes all of gold anew whatever the increment is; `churn_source` is the enrichment source.
+    """
+
+    lake_uri: str
+    run_id: str
+    churn_source: str | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did; `set_id` is None when there was nothing to do."""
+
+    kind: Kind
+    reason: str
+    set_id: int | None = None
+    from_version: int | None = None
+    to_version: int | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    warning: str | None = None
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """For the last line of the job's output."""
+        return {**self.__dict__, "rows": dict(self.rows)}
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """All that the candidates depend on, fixed at the start of the run."""
+
+    plan: Plan
+    silver_path: str
+    silver_table_id: str
+    published: Published | None
+    rejected: tuple[RejectedRow, ...]
+
+    @property
+    def in_force(self) -> list[RejectedRow]:
+        """Rejected rows to leave out."""
+        return [row for row in self.rejected if row.in_force]
+
+    @property
+    def changed_rejections(self) -> list[RejectedRow]:
+        """Rows rejected or released since the last publication."""
+        before = self.published.excluded if self.published else frozenset()
+        return [row for row in self.rejected if row.in_force != (row.rejection_id in before)]
+
+
+def write_set(spark: SparkSession, request: Request) -> Report:
+    """Write a set of staging tables and its manifest, unless there is nothing new.
+
+    Raises:
+        GoldError: there is no silver, Postgres refused a statement, or was restarted meanwhile.
+        ServiceUnavailable: Postgres does not answer.
+    """
+    started = time.monotonic()
+    with connection(autocommit=True) as connected:
+        marker = enrichment.source_marker(spark, request.churn_source)
+        inputs = _inputs(spark, connected, request, marker)
+        log.info("gold %s: %s", inputs.plan.kind.value, inputs.plan.reason)
+        if inputs.plan.kind is Kind.NOTHING:
+            return Report(Kind.NOTHING, inputs.plan.reason, seconds=time.monotonic() - started)
+        with staging.open_set(connected, DATASET) as set_id:
+            snapshot = enrichment.refresh(spark, connected, DATASET, set_id, request.churn_source, marker)
+            copied, inputs = _copy_candidates(spark, connected, inputs, set_id, snapshot)
+            _report_time("candidates copied", started)
+            tables = staging.measure(connected, set_id, copied)
+            _report_time("staging measured", started)
+            write_manifest(
+                connected,
+                DATASET,
+                set_id=set_id,
+                run_id=request.run_id,
+                plan=inputs.plan,
+                silver_table_id=inputs.silver_table_id,
+                base=inputs.published,
+                tables=tables,
+                contract_hash=gold_contract_hash(DATASET),
+                excluded=[row.rejection_id for row in inputs.in_force],
+                enrichment=snapshot.as_json() | _coverage(connected, set_id),
+            )
+        dropped = staging.drop_old_sets(connected, DATASET, set_id)
+        if dropped:
+            log.info("staging: dropped sets %s", ", ".join(map(str, dropped)))
+    return Report(
+        kind=inputs.plan.kind,
+        reason=inputs.plan.reason,
+        set_id=set_id,
+        from_version=inputs.plan.from_version,
+        to_version=inputs.plan.to_version,
+        rows=copied,
+        warning=snapshot.warning,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def _inputs(
+    spark: SparkSession, connected: psycopg.Connection, request: Request, marker: str | None
+) -> _Inputs:
+    path = LakePaths(request.lake_uri, DATASET.name).silver
+    published = last_published(connected, DATASET)
+    rejected = tuple(rejected_rows(connected, DATASET))
+    silver = increment.silver_state(spark, path, published.to_version if published else None)
+    decided = plan(
+        published,
+        silver,
+        gold_contract_hash(DATASET),
+        excluded=[row.rejection_id for row in rejected if row.in_force],
+        marker=marker,
+    )
+    if request.full and decided.kind is not Kind.REBUILD:
+        decided = replace(decided, kind=Kind.REBUILD, reason="a full write was asked for")
+    return _Inputs(decided, path, silver.table_id, published, rejected)
+
+
+def _copy_candidates(
+    spark: SparkSession,
+    connected: psycopg.Connection,
+    inputs: _Inputs,
+    set_id: int,
+    snapshot: enrichment.Snapshot,
+) -> tuple[dict[str, int], _Inputs]:
+    """Copies the candidates; an increment that cannot be read any more becomes a rebuild on the way."""
+    if inputs.plan.kind is Kind.INCREMENT:
+        try:
+            return _Increment(spark, connected, inputs, set_id).copy(snapshot), inputs
+        except increment.ChangesGone as gone:
+            log.warning("gold rebuild instead of increment: %s", gone)
+            rebuild = replace(inputs.plan, kind=Kind.REBUILD, reason=str(gone))
+            inputs = replace(inputs, plan=rebuild)
+    silver = increment.read_all(spark, inputs.silver_path, inputs.plan.to_version)
+    versions = increment.without(gold.versions_of_silver(silver), spark, DATASET, inputs.in_force)
+    labels = fetch(spark, _labels_query(), _labels_table())
+    described = gold.described(versions).persist()
+    try:
+        copied = _copy_versions(described, labels, set_id)
+        segments = gold.segments(gold.history(described), None)
+        return {**copied, **_copy(segments, set_id, gold.SEGMENTS.name)}, inputs
+    finally:
+        described.unpersist()
+
+
+class _Increment:
+    """The candidates of an increment: everything about the customers and hours that it touches."""
+
+    def __init__(
+        self, spark: SparkSession, connected: psycopg.Connection, inputs: _Inputs, set_id: int
+    ) -> None:
+        self._spark = spark
+        self._connected = connected
+        self._inputs = inputs
+        self._set_id = set_id
+        self._scopes = {scope.name: scope for scope in scopes(DATASET)}
+
+    def copy(self, snapshot: enrichment.Snapshot) -> dict[str, int]:
+        """Rows copied by staging table."""
+        changes = self._changes().persist()
+        self._stage_touched(changes, snapshot)
+        published = fetch(self._spark, self._history_query(), gold.HISTORY).persist()
+        newly_rejected = [row for row in self._inputs.changed_rejections if row.in_force]
+        known = increment.without(gold.versions_of_history(published), self._spark, DATASET, newly_rejected)
+        described = gold.described(known.unionByName(changes)).persist()
+        try:
+            copied = _copy_versions(
+                described, fetch(self._spark, self._labels(), _labels_table()), self._set_id
+            )
+            hours = self._stage_hours(changes, published, described, newly_rejected)
+            of_hours = gold.history(described).join(
+                F.broadcast(hours), gold.hour_of(gold.HISTORY.primary_key[1]) == hours[HOUR], "left_semi"
+            )
+            rest = fetch(
+                self._spark, gold.rest_query(self._table(HOURS), self._table(TOUCHED)), gold.rest_columns()
+            )
+            copied |= _copy(gold.segments(of_hours, rest), self._set_id, gold.SEGMENTS.name)
+            return copied | {name: self._count(name) for name in self._scopes}
+        finally:
+            for frame in (changes, published, described):
+                frame.unpersist()
+
+    def _changes(self) -> DataFrame:
+        """Versions that gold does not have yet: those of new silver versions, and those released."""
+        inputs, decided = self._inputs, self._inputs.plan
+        new: DataFrame | None = None
+        if decided.from_version is not None and decided.from_version < decided.to_version:
+            new = increment.read_changes(
+                self._spark, inputs.silver_path, decided.from_version, decided.to_version
+            )
+            new = increment.without(gold.versions_of_silver(new), self._spark, DATASET, inputs.in_force)
+        released = [row for row in inputs.changed_rejections if not row.in_force]
+        if not released and new is not None:
+            return new
+        again = gold.versions_of_silver(
+            increment.read_single(self._spark, inputs.silver_path, decided.to_version, DATASET, released)
+        )
+        # A row may be rejected twice, so that one rejection is still in force.
+        again = increment.without(again, self._spark, DATASET, inputs.in_force)
+        if new is None:
+            return again
+        return new.unionByName(again).dropDuplicates([DATASET.key, DATASET.event_time])
+
+    def _stage_touched(self, changes: DataFrame, snapshot: enrichment.Snapshot) -> None:
+        scope = self._scopes[TOUCHED]
+        staging.settle_list(self._connected, self._set_id, scope)
+        key = quoted(DATASET.key)
+        copied = copy_in(changes.select(DATASET.key).distinct(), self._set_id, TOUCHED, (scope.column,))
+        insert = f"INSERT INTO {self._table(TOUCHED)} ({key}) "
+        rejected = self._connected.execute(
+            f"{insert} SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING".encode(),
+            [sorted({row.key for row in self._inputs.changed_rejections})],
+        ).rowcount
+        published = self._inputs.published
+        relabelled = 0
+        if published is not None and snapshot.fingerprint != published.fingerprint:
+            relabelled = self._connected.execute(
+                f"{insert} SELECT f.{key} FROM {quoted(GOLD, gold.FEATURES.name)} AS f "
+                f"LEFT JOIN gold.enrichment_labels AS l ON l.dataset = %s AND l.key = f.{key} "
+                f"WHERE f.{quoted(gold.LABEL)} IS DISTINCT FROM l.label ON CONFLICT DO NOTHING".encode(),
+                [DATASET.name],
+            ).rowcount
+        self._connected.execute(f"ANALYZE {self._table(TOUCHED)}".encode())
+        log.info(
+            "touched: %s by new versions, %s by rejections, %s by labels",
+            f"{copied:,}",
+            f"{rejected:,}",
+            f"{relabelled:,}",
+        )
+
+    def _stage_hours(
+        self,
+        changes: DataFrame,
+        published: DataFrame,
+        described: DataFrame,
+        newly_rejected: list[RejectedRow],
+    ) -> DataFrame:
+        """Hours whose segments may differ from those published.
+
+        A version is counted in its own hour, and there as a new customer if it is the first. So: the hours
+        of versions that come or go, and where a customer's first version moves, the hours it left and reached.
+        """
+        key, moment = gold.HISTORY.primary_key
+        before = published.where("is_first").select(key, F.col(moment).alias("before"))
+        after = described.where("is_first").select(key, F.col(DATASET.event_time).alias("after"))
+        moved = (
+            before.join(after, key, "full_outer")
+            .where(~F.col("before").eqNullSafe(F.col("after")))
+            .select(F.explode(F.array("before", "after")).alias(moment))
+            .where(F.col(moment).isNotNull())
+        )
+        moments = changes.select(F.col(DATASET.event_time).alias(moment)).unionByName(moved)
+        if newly_rejected:
+            gone = increment.named(self._spark, DATASET, newly_rejected)
+            moments = moments.unionByName(gone.select(F.col(DATASET.event_time).alias(moment)))
+        hours = moments.select(gold.hour_of(moment)).distinct().persist()
+        scope = self._scopes[HOURS]
+        count = copy_in(hours, self._set_id, HOURS, (scope.column,))
+        staging.settle_list(self._connected, self._set_id, scope)
+        log.info("touched: %s hours", f"{count:,}")
+        return hours
+
+    def _history_query(self) -> str:
+        key = quoted(DATASET.key)
+        return (
+            f"SELECT {columns(gold.HISTORY.column_names, 'h')} FROM {self._table(TOUCHED)} AS t "
+            f"JOIN {quoted(GOLD, gold.HISTORY.name)} AS h ON h.{key} = t.{key}"
+        )
+
+    def _labels(self) -> str:
+        return f"{_labels_query()} AND l.key IN (SELECT {quoted(DATASET.key)} FROM {self._table(TOUCHED)})"
+
+    def _table(self, name: str) -> str:
+        return quoted(STAGING, staging_name(self._set_id, name))
+
+    def _count(self, name: str) -> int:
+        [(rows,)] = self._connected.execute(f"SELECT count(*) FROM {self._table(name)}".encode()).fetchall()
+        return int(rows)
+
+
+HOUR = gold.SEGMENTS.primary_key[0]
+
+
+def _copy_versions(described: DataFrame, labels: DataFrame, set_id: int) -> dict[str, int]:
+    copied = _copy(gold.history(described), set_id, gold.HISTORY.name)
+    copied |= _copy(gold.customers(described), set_id, gold.CUSTOMERS.name)
+    return copied | _copy(gold.features(described, labels), set_id, gold.FEATURES.name)
+
+
+def _copy(frame: DataFrame, set_id: int, name: str) -> dict[str, int]:
+    started = time.monotonic()
+    rows = copy_in(frame, set_id, name, staging.staged_tables(DATASET)[name])
+    log.info(
+        "staging.%s: %s rows in %.1f s", staging_name(set_id, name), f"{rows:,}", time.monotonic() - started
+    )
+    return {name: rows}
+
+
+def _labels_table() -> Table:
+    label = Column(gold.LABEL, ColumnType.BOOLEAN, "Label.")
+    return Table("labels", "", (gold.FEATURES.column(DATASET.key), label), (DATASET.key,), (), (), (), "")
+
+
+def _labels_query() -> str:
+    return (
+        f"SELECT l.key AS {quoted(DATASET.key)}, l.label AS {quoted(gold.LABEL)} "
+        f"FROM gold.enrichment_labels AS l WHERE l.dataset = {literal(DATASET.name)}"
+    )
+
+
+def _coverage(connected: psycopg.Connection, set_id: int) -> dict[str, int]:
+    """How many of the set's customers have a label."""
+    table = quoted(STAGING, staging_name(set_id, gold.FEATURES.name))
+    [(rows, labelled)] = connected.execute(
+        f"SELECT count(*), count({quoted(gold.LABEL)}) FROM {table}".encode()
+    ).fetchall()
+    log.info("enrichment: %s of %s customers of this set have a label", f"{labelled:,}", f"{rows:,}")
+    return {"customers": rows, "labelled": labelled}
+
+
+def _report_time(what: str, started: float) -> None:
+    log.info("%s after %.1f s", what, time.monotonic() - started)
