@@ -1,0 +1,20 @@
+"""Makes the Kafka topics of every dataset; those that exist stay as they are."""
+
+from __future__ import annotations
+
+from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_ops.producer.topic import create_topic
+from medallion_ops.settings import KafkaSettings
+
+
+def main() -> None:
+    """Make them and say so."""
+    settings = KafkaSettings.from_environment()
+    for dataset in map(load_dataset, dataset_names()):
+        for name in (dataset.topic, dataset.replay_topic):
+            topic = create_topic(settings, name)
+            print(f"topic {topic.name}: {topic.partitions} partitions")  # noqa: T201 - a command's output
+
+
+if __name__ == "__main__":
+    main()
