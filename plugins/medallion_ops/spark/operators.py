@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
-from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
@@ -19,6 +17,10 @@ from medallion_ops.spark.triggers import StreamDriverTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from medallion_ops.spark.job_hook import JobHook
+
+CONNECTION = "spark_default"
 
 
 class StreamDriverOperator(BaseOperator):
@@ -67,64 +69,48 @@ class StreamDriverOperator(BaseOperator):
         raise AirflowFailException(str(ended)) from ended
 
 
-class SparkJobOperator(SparkSubmitOperator):
+class SparkJobOperator(BaseOperator):
     """Runs one Spark job to its end by spark-submit, with its driver in the task.
 
     `job` says what to run; it is called when the task runs, as settings are nothing to read while a DAG
     file is parsed. The master comes from the connection `spark_default`.
     """
 
-    template_fields: Sequence[str] = ()
-
     def __init__(self, *, job: Callable[[Settings, Context], SparkJob], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job = job
+        self._hook: JobHook | None = None
 
     def execute(self, context: Context) -> None:
-        """Submit and wait; the job's own error message is the task's."""
+        """Submit and wait.
+
+        Raises:
+            MedallionError: The job gave up; with its own message.
+            AirflowException: It ended in any other way; the task's log has its output.
+        """
+        # The provider loads an HTTP library and more: not while a DAG file is parsed.
+        from medallion_ops.spark.job_hook import JobHook
+
         settings = Settings.from_environment()
         spark, job = settings.spark, self.job(settings, context)
-        self.name = job.name
-        self.application = f"{spark.jobs_dir}/{job.script}"
-        self.application_args = list(job.arguments)
-        self.py_files = f"{spark.jobs_dir}/{PACKAGES}"
-        self.conf = job_conf(spark, job)
-        hook = _JobHook(
-            conf=self.conf,
-            conn_id=self._conn_id,
-            py_files=self.py_files,
-            name=job.name,
+        self._hook = JobHook(
+            conn_id=CONNECTION,
             deploy_mode="client",
-            application_args=self.application_args,
+            name=job.name,
+            conf=job_conf(spark, job),
+            py_files=f"{spark.jobs_dir}/{PACKAGES}",
+            application_args=list(job.arguments),
             env_vars=client_environment(spark),
         )
-        self._hook = hook
         try:
-            super().execute(context)
+            self._hook.submit(f"{spark.jobs_dir}/{job.script}")
         except AirflowException as error:
-            if not hook.messages:
+            if not self._hook.messages:
                 raise
             # The provider's message is the whole command and its last output.
-            raise MedallionError(f"{job.script}: " + "\n".join(hook.messages)) from error
+            raise MedallionError(f"{job.script}: " + "\n".join(self._hook.messages)) from error
 
-
-class _JobHook(SparkSubmitHook):
-    """Remembers what the entry script said when it gave up."""
-
-    MARK = "error: "
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.messages: list[str] = []
-
-    def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
-        super()._process_spark_submit_log(self._listened(itr))
-
-    def _listened(self, lines: Iterator[Any]) -> Iterator[Any]:
-        for line in lines:
-            # An error that lists problems goes on in indented lines.
-            if line.startswith(self.MARK):
-                self.messages = [line.removeprefix(self.MARK).strip()]
-            elif self.messages and line.startswith("  - "):
-                self.messages.append(line.rstrip())
-            yield line
+    def on_kill(self) -> None:
+        """Stop spark-submit, and with it the driver and its executors."""
+        if self._hook is not None:
+            self._hook.on_kill()
