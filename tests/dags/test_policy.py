@@ -1,0 +1,100 @@
+"""Rules that every DAG keeps; each message names the remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medallion_ops.alerts.failures import mail_failure
+from medallion_ops.dag_defaults import OWNER, TAG
+
+from .conftest import DAGS
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
+REGISTER = {
+    "customers_gold",
+    "customers_producer",
+    "customers_rebuild",
+    "customers_replay",
+    "customers_streaming",
+    "lake_maintenance",
+}
+"""Every DAG of the platform; each has a file of its name."""
+
+HEAVY = (
+    *("pyspark", "great_expectations", "kafka", "pandas", "psycopg", "deltalake", "pyarrow", "faker"),
+    *("adlfs", "azure.storage.blob", "open_data_contract_standard", "requests"),
+)
+
+
+def test_every_file_parses_without_settings_or_services(dag_bag: DagBag) -> None:
+    assert not dag_bag.import_errors, "mend these files; settings are read when a task runs, not before"
+
+
+def test_every_dag_is_registered_and_has_a_file_of_its_name(dag_bag: DagBag) -> None:
+    files = {path.stem for path in DAGS.glob("*.py")}
+    assert set(dag_bag.dags) == files, "name the file after its one DAG"
+    assert set(dag_bag.dags) == REGISTER, "add the new DAG to REGISTER here and to the README's table"
+
+
+def test_dags_say_what_they_are_and_whose(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        assert dag.description, f"{dag_id}: give it a description, the UI's list shows it"
+        assert len(dag.doc_md or "") > 200, f"{dag_id}: doc_md is the runbook: what is healthy, what to do"
+        assert TAG in dag.tags, f"{dag_id}: tag it {TAG!r}"
+        assert len(dag.tags) >= 2, f"{dag_id}: tag what it is about"
+        assert dag.catchup is False, f"{dag_id}: the platform goes on from the last state, not by intervals"
+        assert dag.max_active_runs == 1, f"{dag_id}: two runs at once would work on the same tables"
+
+
+def test_tasks_have_an_owner_retries_and_the_failure_mail(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        for task in dag.tasks:
+            where = f"{dag_id}.{task.task_id}"
+            assert task.owner == OWNER, f"{where}: pass default_args=DEFAULT_ARGS to the DAG"
+            assert task.retries >= 1 or getattr(task, "deferrable_human", False) or "decide" in task.task_id, (
+                f"{where}: must survive a restart of what it talks to: leave retries to DEFAULT_ARGS"
+            )
+            assert mail_failure in (task.on_failure_callback or ()), (
+                f"{where}: a failure nobody hears of: leave on_failure_callback to DEFAULT_ARGS"
+            )
+
+
+def test_parameters_are_described_and_checked(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            where = f"{dag_id}: parameter {name}"
+            assert param.description, f"{where}: describe it, the form shows that"
+            assert "type" in param.schema or "enum" in param.schema, f"{where}: give its JSON schema type"
+
+
+def test_parsing_loads_nothing_heavy() -> None:
+    program = (
+        "import json, sys\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(DAGS)!r})\n"
+        f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert not loaded, f"import these inside the function that uses them: {loaded}"
+
+
+@pytest.mark.parametrize("ignored", ["medallion_ops/settings.py", "medallion_ops/spark/operators.py"])
+def test_airflow_does_not_execute_the_package_as_plugins(ignored: str) -> None:
+    from airflow._shared.module_loading.file_discovery import find_path_from_directory
+
+    plugins = DAGS.parent / "plugins"
+    found = {str(path) for path in find_path_from_directory(plugins, ".airflowignore", "glob")}
+    assert (plugins / ignored).exists()
+    assert str(plugins / ignored) not in found, "keep medallion_ops/ in plugins/.airflowignore"
