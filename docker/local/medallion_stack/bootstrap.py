@@ -31,7 +31,7 @@ def ensure_venv() -> None:
         ServiceUnavailable: uv or pip failed; carries what it said.
     """
     inputs = (layout.PROJECT / "uv.lock", layout.PROJECT / "pyproject.toml")
-    with _step("venv", inputs, layout.VENV / "bin/python") as is_wanted:
+    with step("venv", inputs, layout.VENV / "bin/python") as is_wanted:
         if is_wanted:
             environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(layout.VENV)}
             environment.pop("VIRTUAL_ENV", None)
@@ -45,7 +45,7 @@ def ensure_jars(profile: str, folder: Path) -> None:
         ServiceUnavailable: Maven failed; carries what it said.
     """
     pom = layout.PROJECT / "pom.xml"
-    with _step(f"jars-{profile}", [pom], folder) as is_wanted:
+    with step(f"jars-{profile}", [pom], folder) as is_wanted:
         if is_wanted:
             shutil.rmtree(folder, ignore_errors=True)
             goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
@@ -79,7 +79,7 @@ def _uv() -> str:
     if found:
         return found
     private = layout.CACHE / "uv"
-    with _step("uv", [Path(__file__)], private / "bin/uv") as is_wanted:
+    with step("uv", [Path(__file__)], private / "bin/uv") as is_wanted:
         if is_wanted:
             _run([sys.executable, "-m", "venv", "--clear", str(private)], dict(os.environ))
             _run([str(private / "bin/pip"), "install", "--quiet", _UV], dict(os.environ))
@@ -87,7 +87,7 @@ def _uv() -> str:
 
 
 @contextmanager
-def _step(name: str, inputs: Iterable[Path], result: Path) -> Iterator[bool]:
+def step(name: str, inputs: Iterable[Path], result: Path) -> Iterator[bool]:
     """Whether the step must be done; noted as done when the block ends well. One process at a time."""
     stamps = layout.CACHE / "stamps"
     stamps.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,138 @@
+"""Airflow's REST API, as far as the demo and the end-to-end tests speak it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from medallion_contracts.errors import ServiceUnavailable
+
+FINISHED = ("success", "failed")
+_TIMEOUT_SECONDS = 30
+_TOKEN_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a DAG run as it stands; `state` is Airflow's word, None before it is scheduled."""
+
+    task_id: str
+    state: str | None
+
+
+class AirflowClient:
+    """A logged-in client; logs in again before its token ends."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url
+        self._login = {"username": user, "password": password}
+        self._token = ""
+        self._token_since = -float(_TOKEN_SECONDS)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> AirflowClient:
+        """Client by the settings of `stack.env`."""
+        return cls(
+            settings["MEDALLION_AIRFLOW_URL"],
+            settings["MEDALLION_AIRFLOW_USER"],
+            settings["MEDALLION_AIRFLOW_PASSWORD"],
+        )
+
+    def wait_for_dag(self, dag_id: str, seconds: float) -> None:
+        """Wait until the DAG processor has read the DAG.
+
+        Raises:
+            ServiceUnavailable: it has not in that time; carries the import errors there are.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._exists(f"dags/{dag_id}"):
+            if time.monotonic() > deadline:
+                errors = [error["stack_trace"] for error in self._get("importErrors")["import_errors"]]
+                told = "; import errors:\n" + "\n".join(errors) if errors else ""
+                raise ServiceUnavailable(f"Airflow has no DAG {dag_id} after {seconds:.0f} s{told}")
+            time.sleep(0.5)
+
+    def set_paused(self, dag_id: str, is_paused: bool) -> None:
+        """Pause the DAG or let its schedule and triggered runs go on."""
+        self._call("PATCH", f"dags/{dag_id}", {"is_paused": is_paused})
+
+    def trigger(self, dag_id: str, params: Mapping[str, object] | None = None) -> str:
+        """Make a run of the DAG now; returns its run id."""
+        run = self._call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(params or {})})
+        return str(run["dag_run_id"])
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """State of a run: queued, running, success or failed."""
+        return str(self._get(_run(dag_id, run_id))["state"])
+
+    def runs(self, dag_id: str, *states: str) -> list[str]:
+        """Ids of the DAG's runs in these states, newest first."""
+        query = urlencode({"state": states, "order_by": "-run_after", "limit": 100}, doseq=True)
+        return [str(run["dag_run_id"]) for run in self._get(f"dags/{dag_id}/dagRuns?{query}")["dag_runs"]]
+
+    def tasks(self, dag_id: str, run_id: str) -> list[Task]:
+        """The run's tasks, in the order they were started."""
+        found = self._get(f"{_run(dag_id, run_id)}/taskInstances?order_by=start_date&limit=100")
+        return [Task(task["task_id"], task["state"]) for task in found["task_instances"]]
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned; None when it returned nothing."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        return self._get(path)["value"] if self._exists(path) else None
+
+    def run_page(self, dag_id: str, run_id: str) -> str:
+        """Address of a run for people."""
+        return f"{self.url}/{_run(dag_id, run_id).replace('dagRuns', 'runs')}"
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self._get(path)
+        except ServiceUnavailable as error:
+            if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 404:
+                return False
+            raise
+        return True
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return self._call("GET", path)
+
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        if time.monotonic() - self._token_since > _TOKEN_SECONDS:
+            answer = self._send("POST", f"{self.url}/auth/token", self._login, {})
+            self._token = answer["access_token"]
+            self._token_since = time.monotonic()
+        return self._send(
+            method, f"{self.url}/api/v2/{path}", body, {"Authorization": f"Bearer {self._token}"}
+        )
+
+    @staticmethod
+    def _send(
+        method: str, url: str, body: Mapping[str, object] | None, headers: Mapping[str, str]
+    ) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 - http on loopback
+            url,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **headers},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")[:2000]
+            raise ServiceUnavailable(f"Airflow refused {method} {url} ({error.code}): {told}") from error
+        except OSError as error:
+            raise ServiceUnavailable(
+                f"Airflow does not answer at {url} (MEDALLION_AIRFLOW_URL): {error}"
+            ) from error
+
+
+def _run(dag_id: str, run_id: str) -> str:
+    return f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
