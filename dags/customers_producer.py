@@ -1,0 +1,81 @@
+"""customers_producer: sends customer events to Kafka."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.tasks.produce import ProducerOperator
+
+DOC = """
+### Sends customer events to the topic `customers`
+
+Trigger it with parameters: where events come from, how many, how fast, and how many broken, duplicated and
+late ones beside them. The task checks the topic, sends with acknowledgement of all replicas, logs its progress
+every 5 seconds and ends with the counts sent / acked / failed, also as its XCom.
+
+- **telco** maps the public Telco customer table (a CSV, parameter *file*) to events.
+- **csv**, **jsonl** send a file with the event's field names as it is.
+- **synthetic** makes customers up.
+
+With *loop*, or **synthetic** without *count*, the run has no end: mark it failed to stop it; everything under
+way is acknowledged before it ends.
+
+**When it fails** nothing is lost: the mail says whether the parameters, the source or the broker are at fault.
+A retry sends the same events again, and the stream finds those that it has already.
+"""
+
+FAULT = {"type": "number", "minimum": 0}
+FAULT_MEANING = "A whole number is a number of records; a fraction such as 0.01 is a part of the events."
+
+with DAG(
+    dag_id="customers_producer",
+    description="Sends customer events to Kafka: the Telco table, a file, or made-up customers",
+    schedule=None,
+    start_date=START,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=[TAG, "customers", "producer"],
+    doc_md=DOC,
+    params={
+        "source": Param(
+            "synthetic",
+            type="string",
+            enum=["telco", "csv", "jsonl", "synthetic"],
+            description="Where events come from.",
+        ),
+        "file": Param(
+            None,
+            type=["null", "string"],
+            pattern="^/",
+            description="Absolute path of the file of telco, csv or jsonl, on the machine of the worker.",
+        ),
+        "count": Param(
+            1000,
+            type=["null", "integer"],
+            minimum=1,
+            description="Events to send; empty for the whole file, or without end for synthetic.",
+        ),
+        "rate": Param(
+            None,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            description="Records per second at most; empty for as fast as possible.",
+        ),
+        "loop": Param(False, type="boolean", description="Begin a file again at its end, until count."),
+        "seed": Param(0, type="integer", description="The same seed makes the same customers and names."),
+        "customers": Param(
+            10_000, type="integer", minimum=1, description="How many customers synthetic has."
+        ),
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            description="Date the events over the five minutes before this time; empty for the run's own.",
+        ),
+        "broken": Param(0, **FAULT, description=f"Records that the contract rejects. {FAULT_MEANING}"),
+        "duplicated": Param(0, **FAULT, description=f"Exact repeats. {FAULT_MEANING}"),
+        "late": Param(0, **FAULT, description=f"Versions older than the watermark. {FAULT_MEANING}"),
+    },
+):
+    ProducerOperator(task_id="produce", dataset="customers")

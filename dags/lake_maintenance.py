@@ -1,0 +1,45 @@
+"""lake_maintenance: keeps the lake's files and Postgres' staging tables in good order."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, task
+
+from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.spark.jobs import maintenance_job
+from medallion_ops.spark.operators import SparkJobOperator
+
+DOC = """
+### Compacts the lake's tables, removes files nobody reads any more, and cleans staging
+
+- `optimize_and_vacuum` runs beside the stream: OPTIMIZE of partitions that are no longer written, then VACUUM. It
+  never removes a version of silver that gold has not been published from.
+- `clean_staging` drops the staging tables of published sets. A set that waits for a decision stays.
+
+**When it fails** nothing is broken: queries only read more, smaller files. The next night does the rest. A conflict
+with the stream is retried by the job itself; one that stays is named in the mail.
+"""
+
+with DAG(
+    dag_id="lake_maintenance",
+    description="OPTIMIZE and VACUUM of the lake, clean-up of staging",
+    schedule="@daily",
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=[TAG, "maintenance"],
+    doc_md=DOC,
+):
+
+    @task
+    def clean_staging(dataset: str) -> list[int]:
+        """Drop the staging tables of published sets."""
+        from medallion_ops.settings import GoldSettings
+        from medallion_ops.tasks.staging import drop_published_sets
+
+        return drop_published_sets(dataset, GoldSettings.from_environment())
+
+    SparkJobOperator(
+        task_id="optimize_and_vacuum", job=lambda settings, context: maintenance_job(settings, "customers")
+    )
+    clean_staging("customers")

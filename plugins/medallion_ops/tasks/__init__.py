@@ -1,0 +1,1 @@
+"""What the tasks of the DAGs do, apart from Airflow's wiring."""
