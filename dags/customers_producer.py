@@ -11,8 +11,8 @@ DOC = """
 ### Sends customer events to the topic `customers`
 
 Trigger it with parameters: where events come from, how many, how fast, and how many broken, duplicated and
-late ones beside them. The task checks the topic, sends with acknowledgement of all replicas, logs its progress
-every 5 seconds and ends with the counts sent / acked / failed, also as its XCom.
+late ones beside them. The task checks the topic, sends with acknowledgement of all replicas, logs its
+progress every 5 seconds and ends with the counts sent / acked / failed, also as its XCom.
 
 - **telco** maps the public Telco customer table (a CSV, parameter *file*) to events.
 - **csv**, **jsonl** send a file with the event's field names as it is.
@@ -21,12 +21,15 @@ every 5 seconds and ends with the counts sent / acked / failed, also as its XCom
 With *loop*, or **synthetic** without *count*, the run has no end: mark it failed to stop it; everything under
 way is acknowledged before it ends.
 
-**When it fails** nothing is lost: the mail says whether the parameters, the source or the broker are at fault.
-A retry sends the same events again, and the stream finds those that it has already.
+**When it fails** nothing is lost: the mail says whether the parameters, the source or the broker are at
+fault. A retry sends the same events again, and the stream finds those that it has already.
 """
 
-FAULT = {"type": "number", "minimum": 0}
-FAULT_MEANING = "A whole number is a number of records; a fraction such as 0.01 is a part of the events."
+
+def _fault(what: str) -> Param:
+    how = "A whole number is a number of records; a fraction such as 0.01 is a part of the events."
+    return Param(0, type="number", minimum=0, description=f"{what} {how}")
+
 
 with DAG(
     dag_id="customers_producer",
@@ -73,9 +76,9 @@ with DAG(
             format="date-time",
             description="Date the events over the five minutes before this time; empty for the run's own.",
         ),
-        "broken": Param(0, **FAULT, description=f"Records that the contract rejects. {FAULT_MEANING}"),
-        "duplicated": Param(0, **FAULT, description=f"Exact repeats. {FAULT_MEANING}"),
-        "late": Param(0, **FAULT, description=f"Versions older than the watermark. {FAULT_MEANING}"),
+        "broken": _fault("Records that the contract rejects."),
+        "duplicated": _fault("Exact repeats of events."),
+        "late": _fault("Versions older than the watermark allows."),
     },
 ):
     ProducerOperator(task_id="produce", dataset="customers")

@@ -11,12 +11,12 @@ from medallion_ops.spark.operators import SparkJobOperator
 DOC = """
 ### Compacts the lake's tables, removes files nobody reads any more, and cleans staging
 
-- `optimize_and_vacuum` runs beside the stream: OPTIMIZE of partitions that are no longer written, then VACUUM. It
-  never removes a version of silver that gold has not been published from.
+- `optimize_and_vacuum` runs beside the stream: OPTIMIZE of partitions that are no longer written, then
+  VACUUM. It never removes a version of silver that gold has not been published from.
 - `clean_staging` drops the staging tables of published sets. A set that waits for a decision stays.
 
-**When it fails** nothing is broken: queries only read more, smaller files. The next night does the rest. A conflict
-with the stream is retried by the job itself; one that stays is named in the mail.
+**When it fails** nothing is broken: queries only read more, smaller files. The next night does the rest. A
+conflict with the stream is retried by the job itself; one that stays is named in the mail.
 """
 
 with DAG(
@@ -32,6 +32,14 @@ with DAG(
 ):
 
     @task
+    def published_version(dataset: str) -> int | None:
+        """The silver version that gold was last published from."""
+        from medallion_ops.settings import GoldSettings
+        from medallion_ops.tasks.staging import published_silver_version
+
+        return published_silver_version(dataset, GoldSettings.from_environment())
+
+    @task
     def clean_staging(dataset: str) -> list[int]:
         """Drop the staging tables of published sets."""
         from medallion_ops.settings import GoldSettings
@@ -39,7 +47,12 @@ with DAG(
 
         return drop_published_sets(dataset, GoldSettings.from_environment())
 
-    SparkJobOperator(
-        task_id="optimize_and_vacuum", job=lambda settings, context: maintenance_job(settings, "customers")
+    optimize_and_vacuum = SparkJobOperator(
+        task_id="optimize_and_vacuum",
+        job=lambda settings, context: maintenance_job(
+            settings,
+            "customers",
+            keep_from_version=context["ti"].xcom_pull(task_ids="published_version"),
+        ),
     )
-    clean_staging("customers")
+    published_version("customers") >> optimize_and_vacuum >> clean_staging("customers")

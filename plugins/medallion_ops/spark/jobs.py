@@ -57,9 +57,9 @@ def rebuild_job(settings: Settings, dataset: str, *, mode: str, run_id: str) -> 
     return SparkJob(f"{dataset}_rebuild", "rebuild_silver.py", tuple(arguments), 2, "2g", "1g")
 
 
-def maintenance_job(settings: Settings, dataset: str) -> SparkJob:
-    """OPTIMIZE and VACUUM of the dataset's lake tables."""
-    arguments = _lake(settings.lake, dataset)
+def maintenance_job(settings: Settings, dataset: str, *, keep_from_version: int | None) -> SparkJob:
+    """OPTIMIZE and VACUUM of the dataset's lake tables; keeps silver's changes from that version on."""
+    arguments = [*_lake(settings.lake, dataset), *_option("--keep-from-version", keep_from_version)]
     return SparkJob(f"{dataset}_maintenance", "maintain_lake.py", tuple(arguments), 1, "1g", "1g")
 
 

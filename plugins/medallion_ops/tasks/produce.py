@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 def parameters(given: Mapping[str, Any], run_after: datetime) -> Parameters:
     """The producer's parameters out of a DAG run's.
 
-    Events that the producer makes are dated by the run, not by the clock, where that is possible: a retry then
-    sends the same bytes again, which the stream finds to be duplicates.
+    Events that the producer makes are dated by the run, not by the clock, where that is possible: a retry
+    then sends the same bytes again, which the stream finds to be duplicates.
 
     Raises:
         ParameterError: They are not valid; lists all problems.

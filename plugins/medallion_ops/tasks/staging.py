@@ -1,4 +1,4 @@
-"""Cleaning up staging tables in Postgres."""
+"""What the nightly maintenance asks of Postgres: the published version, and dropping staging tables."""
 
 from __future__ import annotations
 
@@ -25,11 +25,18 @@ ORDER BY m.set_id
 """
 
 
+def published_silver_version(dataset: str, gold: GoldSettings) -> int | None:
+    """The version of silver that gold was last published from; None before the first publication."""
+    with gold_connection(gold.dsn) as connection:
+        published = last_publication(connection, dataset)
+    return None if published is None else published.to_version
+
+
 def drop_published_sets(dataset: str, gold: GoldSettings) -> list[int]:
     """Drop the staging tables of sets up to the last published one; gives the ids of those dropped.
 
-    Their rows are in gold, or another set's took their place. A newer set may be waiting for a person's decision
-    and stays. A table that somebody reads is left to the next day.
+    Their rows are in gold, or another set's took their place. A newer set may be waiting for a person's
+    decision and stays. A table that somebody reads is left to the next day.
     """
     with gold_connection(gold.dsn) as connection:
         published = last_publication(connection, dataset)
