@@ -94,6 +94,21 @@ class Broker:
         finally:
             admin.close()
 
+    def record_count(self, topics: tuple[str, ...]) -> int:
+        """How many records the topics have taken since they were made."""
+        from kafka import KafkaConsumer, TopicPartition
+
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap)
+        try:
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in topics
+                for number in consumer.partitions_for_topic(topic) or ()
+            ]
+            return sum(consumer.end_offsets(partitions).values())
+        finally:
+            consumer.close()
+
     @property
     def _properties_file(self) -> Path:
         return self.folder / "server.properties"

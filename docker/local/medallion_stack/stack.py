@@ -157,8 +157,7 @@ class Stack:
             self.postgres.prepare()
         self._up(self.postgres.service())
         self.postgres.ensure_role("airflow", self.state.secret("airflow_database"))
-        # CREATEROLE: the migrations of the gold database make what roles they grant to.
-        self.postgres.ensure_role(WRITER, self.state.secret(WRITER), "LOGIN CREATEROLE")
+        self.postgres.ensure_role(WRITER, self.state.secret(WRITER))
         self.postgres.ensure_role(READER, self.state.secret(READER))
         self.postgres.ensure_role(PII_READER, self.state.secret(PII_READER))
         self.postgres.ensure_database("airflow", "airflow")

@@ -1,0 +1,138 @@
+"""The demo: the public customer table from a CSV to gold, through Airflow, with known faults among it.
+
+Running it again is harmless: the same customers get a newer version each. So is breaking it off at any
+point: what was sent is worked off, and the next run counts from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from medallion_contracts.errors import GoldError, ServiceUnavailable, StreamError
+from medallion_stack.airflow_client import FINISHED, AirflowClient
+from medallion_stack.console import say
+from medallion_stack.observe import LakeView, Verdicts
+from medallion_stack.stack import TELCO, Stack
+
+PRODUCER, STREAMING, GOLD = "customers_producer", "customers_streaming", "customers_gold"
+# Two of each kind of broken record that the producer knows.
+FAULTS = {"broken": 24, "duplicated": 50, "late": 20}
+_POLL_SECONDS = 1
+_PROGRESS_SECONDS = 5
+_PRODUCER_SECONDS = 300
+_STREAM_SECONDS = 600
+_GOLD_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of the demo did."""
+
+    sent: dict[str, Any]
+    """The producer's counts: sent, acked, failed, events, duplicated, late, broken by reason."""
+    found: Verdicts
+    """The verdicts on what it sent."""
+    gold_run: str
+    """Airflow's id of the gold run."""
+    gold_state: str
+    """Its end: success or failed."""
+    seconds: float
+
+
+def run(stack: Stack) -> Outcome:
+    """Send the table with faults, wait for the stream's verdicts, then for gold; says how far it is.
+
+    Raises:
+        ServiceUnavailable: Airflow lacks a DAG, or the producer failed.
+        StreamError: the stream did not work the records off in time.
+        GoldError: the gold run did not end in time.
+    """
+    started = time.monotonic()
+    settings = stack.airflow.settings
+    airflow, lake = AirflowClient.of(settings), LakeView(settings["MEDALLION_LAKE_URI"])
+    for dag in (STREAMING, PRODUCER, GOLD):
+        airflow.wait_for_dag(dag, 120)
+    airflow.set_paused(STREAMING, False)
+    airflow.set_paused(PRODUCER, False)
+    before = _settled(stack, airflow, lake)
+    sent = _send(airflow)
+    _wait_for_verdicts(lake, before.records + sent["acked"], sent["acked"])
+    gold_run, gold_state = _publish(airflow)
+    found = lake.verdicts().since(before)
+    return Outcome(sent, found, gold_run, gold_state, time.monotonic() - started)
+
+
+def _settled(stack: Stack, airflow: AirflowClient, lake: LakeView) -> Verdicts:
+    """The verdicts so far, once all that an earlier run sent has one."""
+    waiting = airflow.runs(PRODUCER, "running", "queued")
+    if waiting:
+        say(f"a producer run is under way ({waiting[0]}): waiting for its end")
+        _wait(lambda: not airflow.runs(PRODUCER, "running", "queued"), _PRODUCER_SECONDS, "the producer")
+    on_topics = stack.broker.record_count(("customers", "customers_replay"))
+    if lake.records() < on_topics:
+        _wait_for_verdicts(lake, on_topics, on_topics)
+    return lake.verdicts()
+
+
+def _send(airflow: AirflowClient) -> dict[str, Any]:
+    params = {"source": "telco", "file": str(TELCO), "count": None, **FAULTS}
+    run = airflow.trigger(PRODUCER, params)
+    say(f"producer: the Telco table and {FAULTS} ({airflow.run_page(PRODUCER, run)})")
+    _wait(lambda: airflow.state(PRODUCER, run) in FINISHED, _PRODUCER_SECONDS, "the producer")
+    sent: dict[str, Any] | None = airflow.result(PRODUCER, run, "produce")
+    if airflow.state(PRODUCER, run) == "failed" or sent is None:
+        raise ServiceUnavailable(f"the producer failed; its log: {airflow.run_page(PRODUCER, run)}")
+    say(f"producer: sent {sent['sent']:,}, acknowledged {sent['acked']:,}, failed {sent['failed']:,}")
+    return sent
+
+
+def _wait_for_verdicts(lake: LakeView, records: int, new: int) -> None:
+    def progress() -> str:
+        return f"stream: {max(0, new - records + lake.records()):,} of {new:,} records have a verdict"
+
+    try:
+        # The ledger is written last: with it, silver and quarantine are complete too.
+        _wait(lambda: lake.balance().read >= records, _STREAM_SECONDS, "the stream", progress)
+    except ServiceUnavailable as error:
+        raise StreamError(
+            f"{error}; see `make logs s=spark-worker` and the DAG {STREAMING} in Airflow"
+        ) from error
+    say(progress())
+
+
+def _publish(airflow: AirflowClient) -> tuple[str, str]:
+    airflow.set_paused(GOLD, False)
+    run = airflow.trigger(GOLD)
+    say(f"gold: {airflow.run_page(GOLD, run)}")
+
+    def progress() -> str:
+        tasks = [f"{task.task_id} {task.state}" for task in airflow.tasks(GOLD, run) if task.state]
+        return f"gold: {', '.join(tasks) or 'queued'}"
+
+    try:
+        _wait(lambda: airflow.state(GOLD, run) in FINISHED, _GOLD_SECONDS, "the gold run", progress)
+    except ServiceUnavailable as error:
+        raise GoldError(f"{error}; {airflow.run_page(GOLD, run)} says why") from error
+    say(progress())
+    return run, airflow.state(GOLD, run)
+
+
+def _wait(
+    is_done: Callable[[], bool], seconds: float, who: str, progress: Callable[[], str] | None = None
+) -> None:
+    deadline = time.monotonic() + seconds
+    next_progress = time.monotonic() + _PROGRESS_SECONDS
+    told = ""
+    while not is_done():
+        if time.monotonic() > deadline:
+            raise ServiceUnavailable(f"{who} did not end within {seconds:.0f} s")
+        if progress and time.monotonic() > next_progress:
+            line = progress()
+            if line != told:
+                say(line)
+                told = line
+            next_progress = time.monotonic() + _PROGRESS_SECONDS
+        time.sleep(_POLL_SECONDS)
