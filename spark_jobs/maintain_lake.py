@@ -1,0 +1,65 @@
+"""Compact the lake tables of a dataset and delete files that nobody needs any more."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from datetime import UTC, datetime, timedelta
+
+from medallion_contracts.errors import MedallionError, ParameterError
+from medallion_contracts.lake import LakePaths
+from medallion_spark.lake_access import add_lake_arguments, lake_access
+from medallion_spark.maintenance.run import maintain_lake
+from medallion_spark.session import open_session
+
+SHORTEST_RETENTION_HOURS = 24.0
+
+
+def main() -> int:
+    """Maintain all tables; the last line of the output is their numbers as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_lake_arguments(parser)
+    parser.add_argument(
+        "--retention-hours",
+        type=float,
+        default=168.0,
+        help="files that are no longer part of a table are deleted after this long (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-from-version",
+        type=int,
+        help="silver version that gold published last: what is newer is kept, however old it is",
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        if arguments.retention_hours < SHORTEST_RETENTION_HOURS:
+            raise ParameterError(
+                "the lake cannot be maintained",
+                [
+                    f"--retention-hours is {arguments.retention_hours}: {SHORTEST_RETENTION_HOURS:.0f} or more, "
+                    "as running queries still read old files"
+                ],
+            )
+        lake = lake_access(arguments)
+        spark = open_session(f"{arguments.dataset}_maintenance", lake)
+        done = maintain_lake(
+            spark,
+            LakePaths(lake.uri, arguments.dataset),
+            now=datetime.now(UTC),
+            retention=timedelta(hours=arguments.retention_hours),
+            keep_from_version=arguments.keep_from_version,
+        )
+        spark.stop()
+    except MedallionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps({"tables": [dataclasses.asdict(upkeep) for upkeep in done]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
