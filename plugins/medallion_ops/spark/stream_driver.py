@@ -23,13 +23,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
 from medallion_contracts.lake import LakePaths
 from medallion_ops.lake_files import LakeFiles, age_seconds, lake_files
 from medallion_ops.settings import Settings
-from medallion_ops.spark.jobs import stream_job
+from medallion_ops.spark.jobs import SparkJob, stream_job
 from medallion_ops.spark.submission import NOT_FOUND, ClusterClient, DriverStatus
 
 START_SECONDS = 120
@@ -164,15 +164,23 @@ def _is_older(moment: object, than: str) -> bool:
     return age is not None and age > 0
 
 
+class Cluster(Protocol):
+    """What is asked of the master; see `ClusterClient`."""
+
+    def submit(self, job: SparkJob) -> str: ...  # noqa: D102
+    def status(self, driver_id: str) -> DriverStatus: ...  # noqa: D102
+    def kill(self, driver_id: str) -> None: ...  # noqa: D102
+
+
 class StreamDriver:
     """The streaming driver of one dataset, as the lake and the cluster know it."""
 
-    def __init__(self, settings: Settings, dataset: str) -> None:
+    def __init__(self, settings: Settings, dataset: str, cluster: Cluster | None = None) -> None:
         self._settings = settings
         self._dataset = dataset
         self._paths = LakePaths(settings.lake.uri, dataset)
         self._files: LakeFiles = lake_files(settings.lake)
-        self._cluster = ClusterClient(settings.spark)
+        self._cluster: Cluster = cluster or ClusterClient(settings.spark)
 
     def look(self) -> Verdict:
         """Look at the lake and the cluster, and decide.

@@ -1,0 +1,252 @@
+"""When a streaming driver is submitted, waited for, held back, or reported as ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
+from medallion_contracts.lake import LakePaths
+from medallion_ops.lake_files import lake_files
+from medallion_ops.spark.jobs import SparkJob
+from medallion_ops.spark.stream_driver import (
+    LONGEST_PAUSE_SECONDS,
+    SILENT_SECONDS,
+    START_SECONDS,
+    Observation,
+    Step,
+    StreamDriver,
+    Submission,
+    decide,
+)
+from medallion_ops.spark.submission import NOT_FOUND, DriverStatus
+
+from .settings_of_tests import settings
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def ago(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+SUBMITTED = Submission("token", ago(3600), driver_id="driver-1")
+BEAT = {"submission": "token", "driver_id": "driver-1", "at": ago(10)}
+
+
+def seen(
+    submission: Submission | None = SUBMITTED,
+    state: str | None = "RUNNING",
+    heartbeat: dict[str, Any] | None = BEAT,
+    failure: dict[str, Any] | None = None,
+    is_stop_requested: bool = False,
+) -> Observation:
+    status = None
+    if submission is not None and submission.driver_id and state:
+        status = DriverStatus(submission.driver_id, state)
+    return Observation(NOW, submission, status, heartbeat, failure, is_stop_requested)
+
+
+def test_the_first_driver_is_submitted() -> None:
+    assert decide(seen(submission=None)).step is Step.SUBMIT
+
+
+def test_nothing_is_submitted_while_a_stop_request_is_there() -> None:
+    assert decide(seen(submission=None, is_stop_requested=True)).step is Step.HOLD
+
+
+@pytest.mark.parametrize("state", ["SUBMITTED", "RUNNING", "RELAUNCHING", "UNKNOWN"])
+def test_a_driver_that_is_there_is_waited_for(state: str) -> None:
+    assert decide(seen(state=state)).step is Step.WAIT
+
+
+def test_a_driver_asked_to_stop_is_waited_for() -> None:
+    assert decide(seen(is_stop_requested=True)).step is Step.WAIT
+
+
+@pytest.mark.parametrize("state", ["FINISHED", "FAILED", "KILLED", "ERROR"])
+def test_an_end_that_nobody_asked_for_is_an_incident(state: str) -> None:
+    verdict = decide(seen(state=state))
+    assert verdict.step is Step.END
+    assert not verdict.is_planned
+    assert state in verdict.reason
+
+
+def test_an_end_after_a_stop_request_is_planned() -> None:
+    verdict = decide(seen(state="FINISHED", is_stop_requested=True))
+    assert verdict.step is Step.END
+    assert verdict.is_planned
+
+
+def test_a_crash_during_a_stop_request_is_an_incident() -> None:
+    assert not decide(seen(state="FAILED", is_stop_requested=True)).is_planned
+
+
+def test_a_driver_that_gave_up_says_at_which_batch() -> None:
+    failure = {"batch_id": 41, "error": "BalanceError", "at": ago(30)}
+    verdict = decide(seen(state="FINISHED", failure=failure))
+    assert verdict.step is Step.END
+    assert "batch 41" in verdict.reason
+
+
+def test_the_failure_of_an_earlier_driver_is_not_blamed_on_this_one() -> None:
+    failure = {"batch_id": 41, "error": "BalanceError", "at": ago(7200)}
+    assert "batch 41" not in decide(seen(state="FINISHED", failure=failure)).reason
+
+
+def test_a_driver_unknown_to_a_restarted_master_is_waited_for_while_it_beats() -> None:
+    assert decide(seen(state=NOT_FOUND)).step is Step.WAIT
+    silent = {**BEAT, "at": ago(90)}
+    assert decide(seen(state=NOT_FOUND, heartbeat=silent)).step is Step.END
+
+
+def test_a_running_driver_without_a_heartbeat_is_an_incident() -> None:
+    assert decide(seen(heartbeat={**BEAT, "at": ago(SILENT_SECONDS + 1)})).step is Step.END
+    assert decide(seen(heartbeat={**BEAT, "submission": "another"})).step is Step.END
+
+
+def test_a_driver_that_is_starting_has_time_to_its_first_heartbeat() -> None:
+    young = replace(SUBMITTED, requested_at=ago(SILENT_SECONDS - 1))
+    assert decide(seen(young, heartbeat=None)).step is Step.WAIT
+
+
+def test_a_driver_that_waits_for_a_worker_is_not_stopped() -> None:
+    assert decide(seen(state="RELAUNCHING", heartbeat=None)).step is Step.WAIT
+
+
+def test_a_submission_without_an_answer_is_waited_for_and_then_repeated() -> None:
+    unanswered = Submission("token", ago(START_SECONDS - 1))
+    assert decide(seen(unanswered, heartbeat=None)).step is Step.WAIT
+    given_up = replace(unanswered, requested_at=ago(START_SECONDS + 1))
+    assert decide(seen(given_up, heartbeat=None)).step is Step.SUBMIT
+    assert decide(seen(given_up, heartbeat=None, is_stop_requested=True)).step is Step.HOLD
+
+
+@pytest.mark.parametrize(
+    ("failures", "pause"), [(1, 15), (2, 30), (3, 60), (7, LONGEST_PAUSE_SECONDS), (500, 900)]
+)
+def test_drivers_that_end_soon_are_submitted_ever_more_slowly(failures: int, pause: int) -> None:
+    ended = replace(SUBMITTED, failures=failures)
+    assert decide(seen(replace(ended, ended_at=ago(pause - 1)))).step is Step.HOLD
+    assert decide(seen(replace(ended, ended_at=ago(pause + 1)))).step is Step.SUBMIT
+
+
+class Cluster:
+    """A master in memory: what it is asked to start, and what it says of each driver."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+        self.killed: list[str] = []
+        self.error: ServiceUnavailable | None = None
+
+    def submit(self, job: SparkJob) -> str:
+        if isinstance(self.error, SubmissionUnknown):
+            self.states[f"driver-{len(self.states)}"] = "RUNNING"
+        if self.error is not None:
+            raise self.error
+        driver_id = f"driver-{len(self.states)}"
+        self.states[driver_id] = "RUNNING"
+        return driver_id
+
+    def status(self, driver_id: str) -> DriverStatus:
+        return DriverStatus(driver_id, self.states.get(driver_id, NOT_FOUND))
+
+    def kill(self, driver_id: str) -> None:
+        self.killed.append(driver_id)
+
+
+class Stream:
+    """The driver of a lake in a folder, on a cluster in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        here = settings(LAKE_URI=str(folder), LAKE_AUTH="none")
+        self.paths = LakePaths(str(folder), "customers")
+        self.files = lake_files(here.lake)
+        self.cluster = Cluster()
+        self._settings = here
+
+    @property
+    def driver(self) -> StreamDriver:
+        """A new one each time, as after a restart of Airflow."""
+        return StreamDriver(self._settings, "customers", self.cluster)
+
+    def record(self) -> dict[str, Any]:
+        content = self.files.read(self.paths.stream_driver)
+        assert content is not None
+        return content
+
+    def beat(self, driver_id: str) -> None:
+        now = datetime.now(UTC).isoformat()
+        beat = {"submission": self.record()["token"], "driver_id": driver_id, "at": now}
+        self.files.write(self.paths.heartbeat, beat)
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    return Stream(tmp_path)
+
+
+def test_a_restart_finds_the_driver_that_runs(stream: Stream) -> None:
+    assert stream.driver.submit() == "driver-0"
+    verdict = stream.driver.look()
+    assert (verdict.step, verdict.driver_id) == (Step.WAIT, "driver-0")
+
+
+def test_a_crash_before_the_driver_id_was_written_does_not_start_a_second_one(stream: Stream) -> None:
+    stream.cluster.error = SubmissionUnknown("no answer")
+    with pytest.raises(SubmissionUnknown):
+        stream.driver.submit()
+    assert stream.driver.look().step is Step.WAIT
+    stream.beat("driver-0")
+    verdict = stream.driver.look()
+    assert (verdict.step, verdict.driver_id) == (Step.WAIT, "driver-0")
+    assert stream.record()["driver_id"] == "driver-0"
+
+
+def test_a_refused_submission_is_tried_again_at_once(stream: Stream) -> None:
+    stream.cluster.error = ServiceUnavailable("connection refused")
+    with pytest.raises(ServiceUnavailable):
+        stream.driver.submit()
+    assert stream.driver.look().step is Step.SUBMIT
+
+
+def test_a_driver_that_moved_to_another_worker_is_followed(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.cluster.states |= {"driver-0": "RELAUNCHING", "driver-7": "RUNNING"}
+    stream.beat("driver-7")
+    assert stream.driver.look().driver_id == "driver-7"
+    stream.cluster.states["driver-7"] = "FINISHED"
+    assert stream.driver.look().step is Step.END
+
+
+def test_an_end_is_reported_once(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.cluster.states["driver-0"] = "FAILED"
+    stream.driver.close(stream.driver.look())
+    assert stream.driver.look().step is Step.HOLD  # the pause before the next one
+    assert stream.record()["failures"] == 1
+
+
+def test_a_silent_driver_is_stopped_before_another_is_submitted(stream: Stream) -> None:
+    stream.driver.submit()
+    old = (datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 1)).isoformat()
+    stream.files.write(stream.paths.stream_driver, {**stream.record(), "requested_at": old})
+    verdict = stream.driver.look()
+    assert verdict.step is Step.END
+    stream.driver.close(verdict)
+    assert stream.cluster.killed == ["driver-0"]
+
+
+def test_a_planned_end_resets_the_count_of_failures(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.files.write(stream.paths.stream_driver, {**stream.record(), "failures": 3})
+    stream.files.write(stream.paths.stop_request, {"owner": "test"})
+    stream.cluster.states["driver-0"] = "FINISHED"
+    stream.driver.close(stream.driver.look())
+    assert stream.driver.look().step is Step.HOLD
+    stream.files.delete(stream.paths.stop_request)
+    assert stream.driver.look().step is Step.SUBMIT
