@@ -22,8 +22,9 @@ from medallion_stack.state import State
 
 def main(arguments: list[str]) -> None:
     """Run one command; ends the process with 1 and a message when it fails."""
-    if arguments[:1] == ["airflow"]:  # all that follows is Airflow's, --help included
-        options = argparse.Namespace(run=_airflow, needs_venv=True, arguments=arguments[1:])
+    passed_on = {"airflow": _airflow, "psql": _psql}.get(arguments[0] if arguments else "")
+    if passed_on:  # all that follows is that program's, --help included
+        options = argparse.Namespace(run=passed_on, needs_venv=True, arguments=arguments[1:])
     else:
         options = _parser().parse_args(arguments)
     try:
@@ -90,10 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     command("status", _status, "show which services run, their addresses and memory; exit 1 unless all run")
     logs = command("logs", _logs, "follow the logs of all services, or of some", needs_venv=False)
     logs.add_argument("service", nargs="*", help="e.g. broker airflow-scheduler; default: all")
-    psql = command("psql", _psql, "SQL on gold, as a reader who may not see personal data")
-    psql.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of psql, e.g. -c 'SELECT ...'")
     command("supervise", _supervise, "restart services that die, until stopped (`up` starts this)")
-    commands.add_parser("airflow", help="run Airflow's own command line against the stack")
+    commands.add_parser("airflow", help="Airflow's own command line against the stack")
+    commands.add_parser("psql", help="SQL on gold, as a reader who may not see personal data")
     return parser
 
 
