@@ -12,6 +12,7 @@ from kafka.errors import (
     AuthorizationError,
     KafkaError,
     KafkaTimeoutError,
+    RequestTimedOutError,
     SaslAuthenticationFailedError,
 )
 from kafka.net.sasl.oauth import AbstractTokenProvider
@@ -22,6 +23,7 @@ from medallion_ops.settings import KafkaSettings
 
 CONNECT_MS = 15_000
 DELIVERY_MS = 120_000
+_OUT_OF_TIME = (KafkaTimeoutError, RequestTimedOutError)
 _CONNECTIONS = logging.getLogger("kafka.net")
 
 # Below this level kafka-python logs passwords and every customer it sends, whatever the root logger's level.
@@ -78,7 +80,8 @@ class _LastRefusal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         for argument in record.args or ():
-            if isinstance(argument, BaseException) and not isinstance(argument, KafkaTimeoutError):
+            # The last attempt is cut short by the end of the time there was: that tells nothing.
+            if isinstance(argument, BaseException) and not isinstance(argument, _OUT_OF_TIME):
                 self.reason = argument
 
     @contextmanager
