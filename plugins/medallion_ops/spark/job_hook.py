@@ -1,7 +1,8 @@
-"""Airflow's spark-submit hook, with an ear for the job's own error message."""
+"""Airflow's spark-submit hook, with an ear for what the job itself has to say."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,15 @@ MARK = "error: "
 
 
 class JobHook(SparkSubmitHook):
-    """Runs spark-submit, logs its output, and keeps what the entry script said when it gave up."""
+    """Runs spark-submit, logs its output, and keeps the entry script's last words.
+
+    `messages` is what it said when it gave up, `numbers` the JSON object it printed at the end.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.messages: list[str] = []
+        self.numbers: dict[str, Any] | None = None
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
         super()._process_spark_submit_log(self._overheard(itr))
@@ -27,4 +32,14 @@ class JobHook(SparkSubmitHook):
                 self.messages = [line.removeprefix(MARK).rstrip()]
             elif self.messages and line.startswith("  - "):  # an error that lists problems
                 self.messages.append(line.rstrip())
+            elif line.startswith("{"):
+                self.numbers = _json_object(line) or self.numbers
             yield line
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

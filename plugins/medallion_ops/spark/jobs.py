@@ -41,12 +41,13 @@ def stream_job(settings: Settings, dataset: str, *, submission: str) -> SparkJob
     return SparkJob(f"{dataset}_streaming", "stream_to_silver.py", tuple(arguments), 2, "2g", "1g")
 
 
-def gold_job(settings: Settings, dataset: str, *, run_id: str) -> SparkJob:
-    """Silver's increment to staging tables in Postgres; the same `run_id` again is the same set."""
+def gold_job(settings: Settings, dataset: str, *, run_id: str, full: bool = False) -> SparkJob:
+    """Silver's increment, or with `full` all of it, to staging tables in Postgres."""
     arguments = [
         *_lake(settings.lake, dataset),
         *_option("--run-id", run_id),
         *_option("--churn-source", settings.gold.churn_source),
+        *(["--full"] if full else []),
     ]
     return SparkJob(f"{dataset}_gold", "silver_to_gold.py", tuple(arguments), 2, "1g", "1g")
 

@@ -81,8 +81,8 @@ class SparkJobOperator(BaseOperator):
         self.job = job
         self._hook: JobHook | None = None
 
-    def execute(self, context: Context) -> None:
-        """Submit and wait.
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Submit and wait; gives the numbers that the job printed last.
 
         Raises:
             MedallionError: The job gave up; with its own message.
@@ -109,6 +109,7 @@ class SparkJobOperator(BaseOperator):
                 raise
             # The provider's message is the whole command and its last output.
             raise MedallionError(f"{job.script}: " + "\n".join(self._hook.messages)) from error
+        return self._hook.numbers
 
     def on_kill(self) -> None:
         """Stop spark-submit, and with it the driver and its executors."""

@@ -1,0 +1,100 @@
+"""customers_rebuild: makes silver anew from bronze, then gold from silver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, Param, task
+
+from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.spark.jobs import rebuild_job
+from medallion_ops.spark.operators import SparkJobOperator
+
+DATASET = "customers"
+DOC = """
+### Makes silver anew from bronze, then gold from silver
+
+1. `stop_stream` writes a stop request; the driver ends after its micro-batch.
+2. `wait_for_stream` waits until nobody holds silver.
+3. `rebuild_silver` replaces the content of silver by one commit; the state before it stays readable.
+4. `start_stream` removes the request, whatever happened: the stream goes on where it stopped.
+5. `rebuild_gold` is a run of `customers_gold`: it sees the rebuild, and computes all of gold.
+6. `report` tells the differences.
+
+- **as-judged** keeps the verdicts that bronze holds: silver must come out the same, else the run fails.
+- **judge-again** applies today's contract to every record, and reports each difference by its cause.
+
+**When it fails** silver is either the old or the new one, never between, and the stream runs again. Run it
+again; if `wait_for_stream` timed out, a micro-batch took longer than 30 minutes. Should `start_stream` itself
+have failed, `python -m medallion_ops.control start customers` starts the stream.
+"""
+
+with DAG(
+    dag_id="customers_rebuild",
+    description="Silver anew from bronze by one commit, then all of gold through its gate",
+    schedule=None,
+    start_date=START,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=[TAG, DATASET, "recovery"],
+    doc_md=DOC,
+    params={
+        "mode": Param(
+            "as-judged",
+            type="string",
+            enum=["as-judged", "judge-again"],
+            description="as-judged: the verdicts in bronze stand; judge-again: today's contract decides.",
+        )
+    },
+):
+
+    @task
+    def stop_stream(run_id: str) -> None:
+        """Ask the stream to end, and to stay away."""
+        from medallion_ops.tasks.rebuild import stop_stream
+
+        stop_stream(DATASET, run_id)
+
+    @task
+    def wait_for_stream() -> float:
+        """Wait until nobody writes silver; gives the seconds it took."""
+        from medallion_ops.tasks.rebuild import wait_for_stream
+
+        return wait_for_stream(DATASET)
+
+    rebuild_silver = SparkJobOperator(
+        task_id="rebuild_silver",
+        job=lambda settings, context: rebuild_job(
+            settings, DATASET, mode=context["params"]["mode"], run_id=context["run_id"]
+        ),
+    )
+
+    @task
+    def start_stream(run_id: str) -> bool:
+        """Take this run's stop request back."""
+        from medallion_ops.tasks.rebuild import start_stream
+
+        return start_stream(DATASET, run_id)
+
+    rebuild_gold = TriggerDagRunOperator(
+        task_id="rebuild_gold",
+        trigger_dag_id="customers_gold",
+        wait_for_completion=True,
+        poke_interval=10,
+        deferrable=True,
+        fail_when_dag_is_paused=True,
+    )
+
+    @task
+    def report(silver: Any) -> dict[str, Any]:
+        """Log and give what the rebuild changed in silver and gold."""
+        from medallion_ops.tasks.rebuild import report
+
+        return report(DATASET, silver)
+
+    stop = stop_stream("{{ run_id }}")
+    start = start_stream("{{ run_id }}")
+    stop >> wait_for_stream() >> rebuild_silver >> start
+    stop.as_setup() >> start.as_teardown(on_failure_fail_dagrun=True)
+    rebuild_silver >> rebuild_gold >> report(rebuild_silver.output)

@@ -1,0 +1,55 @@
+"""Making way for a rebuild of silver, and telling what it changed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from medallion_ops.control import StreamControl
+from medallion_ops.gold_database import gold_connection
+from medallion_ops.manifest import last_publication
+from medallion_ops.settings import GoldSettings, LakeSettings
+
+log = logging.getLogger(__name__)
+
+LONGEST_BATCH_SECONDS = 1800.0
+
+
+def stop_stream(dataset: str, run_id: str) -> None:
+    """Write this run's stop request.
+
+    Raises:
+        LeaseError: Somebody else's is there.
+    """
+    StreamControl(LakeSettings.from_environment(), dataset).request_stop(run_id)
+    log.info("stop requested: the driver ends after its micro-batch")
+
+
+def wait_for_stream(dataset: str) -> float:
+    """Wait until nobody holds silver; gives the seconds it took.
+
+    Raises:
+        LeaseError: Somebody still does after half an hour.
+    """
+    waited = StreamControl(LakeSettings.from_environment(), dataset).wait_until_free(LONGEST_BATCH_SECONDS)
+    log.info("silver is free after %.0f s", waited)
+    return round(waited, 1)
+
+
+def start_stream(dataset: str, run_id: str) -> bool:
+    """Remove this run's stop request; tells whether it was there."""
+    was_there = StreamControl(LakeSettings.from_environment(), dataset).release(run_id)
+    log.info("stop request %s", "removed" if was_there else "was not there")
+    return was_there
+
+
+def report(dataset: str, silver: dict[str, Any] | None) -> dict[str, Any]:
+    """What the rebuild changed: silver's numbers as the job gave them, gold's as last published."""
+    with gold_connection(GoldSettings.from_environment().dsn) as connection:
+        published = last_publication(connection, dataset)
+    gold = None
+    if published is not None:
+        gold = {"silver_version": published.to_version, "rows": dict(published.rows)}
+    log.info("silver: %s", silver)
+    log.info("gold: %s", gold)
+    return {"silver": silver, "gold": gold}
