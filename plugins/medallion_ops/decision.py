@@ -127,6 +127,23 @@ def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decisio
     return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2]) if row else None
 
 
+def exclusion_decided(connection: psycopg.Connection, dataset: str, run_id: str) -> Decision:
+    """The decision to publish a run's set without its failing rows.
+
+    Raises:
+        GoldError: Nobody decided so.
+    """
+    row = connection.execute(
+        "SELECT d.set_id, d.answered_by, d.answered_at FROM audit.decisions AS d "
+        "JOIN staging.manifests AS m USING (set_id) WHERE m.dataset = %s AND m.run_id = %s "
+        "AND d.answer = %s AND d.refused IS NULL ORDER BY d.answered_at DESC LIMIT 1",
+        [dataset, run_id, Option.WITHOUT_FAILING_ROWS.value],
+    ).fetchone()
+    if row is None:
+        raise GoldError(f"nobody decided to leave rows of run {run_id} out: clear its task decide to ask")
+    return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2])
+
+
 def reject_failing_rows(
     connection: psycopg.Connection, dataset: Dataset, verdict: Verdict, decided_by: str | None
 ) -> int:

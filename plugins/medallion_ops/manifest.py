@@ -57,6 +57,7 @@ class Publication:
     to_version: int
     rows: Mapping[str, Mapping[str, int]]
     decision: str
+    decided_by: str | None
     published_at: datetime
 
 
@@ -65,7 +66,8 @@ _MANIFEST = (
     "tables, contract_hash, created_at FROM staging.manifests "
 )
 _PUBLICATION = (
-    "SELECT publication_id, set_id, silver_table_id, to_version, rows, decision, published_at "
+    "SELECT publication_id, set_id, silver_table_id, to_version, rows, decision, decided_by, "
+    "published_at "
     "FROM gold.publications "
 )
 

@@ -7,19 +7,23 @@ import json
 import logging
 import sys
 
-from medallion_contracts.errors import MedallionError
+from medallion_contracts.errors import MedallionError, StaleStaging
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_ops.settings import GoldSettings
 
+EXIT_STALE = 3
+"""Staging no longer is what was written: checking again cannot help, writing again does."""
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 with a verdict, passed or not, as the last line of stdout; else 1."""
+    """Returns the exit code: 0 with a verdict, passed or not, as the last line of stdout; 1 or 3 without."""
     parser = argparse.ArgumentParser(
         prog="python -m medallion_ops.gate",
         description="Check a set of staging tables by the contract's expectations. The verdict goes to "
         "audit.gate_results and the Data Docs; the last line of stdout is a JSON summary.",
         epilog="Uses MEDALLION_GOLD_DSN and, if set, MEDALLION_DATA_DOCS_DIR. Exits 0 whenever there is a "
-        'verdict, also a failing one ("passed": false), and 1 when there is none.',
+        'verdict, also a failing one ("passed": false); 3 when staging is not what was written, 1 for any '
+        "other reason why there is no verdict.",
     )
     parser.add_argument("--set-id", type=int, required=True, help="the set, see staging.manifests")
     parser.add_argument(
@@ -38,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         verdict = audit_set(settings.dsn, dataset, options.set_id, settings.data_docs_dir)
     except MedallionError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return EXIT_STALE if isinstance(error, StaleStaging) else 1
     summary = {
         "set_id": verdict.set_id,
         "passed": verdict.passed,

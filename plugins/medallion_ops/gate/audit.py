@@ -94,8 +94,8 @@ def _plan(connection: psycopg.Connection, dataset: Dataset, set_id: int) -> _Pla
     for name in dataset.gold:
         relation = quoted(STAGING, staging_name(set_id, name))
         rows = written.tables[name].rows
-        has_rows = connection.execute(f"SELECT FROM {relation} LIMIT 1").fetchone()  # noqa: S608 - contract names
-        if rows and not has_rows:
+        has_rows = connection.execute(f"SELECT FROM {relation} LIMIT 1").fetchone()
+        if rows and has_rows is None:
             raise StaleStaging(
                 f"staging of {name}, set {set_id}, is empty, but {rows:,} rows were written: "
                 "Postgres crashed since; write again"

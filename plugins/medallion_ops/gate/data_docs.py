@@ -6,6 +6,7 @@ never get here. Pages of the newest sets are kept, older ones removed.
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from collections.abc import Iterable
@@ -70,16 +71,8 @@ def _shown(finding: Finding) -> dict[str, object]:
         "element_count": finding.row_count,
         "unexpected_count": finding.failing_count,
         "unexpected_percent": finding.failing_percent,
-        "partial_unexpected_list": [
-            ", ".join(
-                [
-                    f"{example.key} at {example.version}",
-                    *([f"Kafka {example.coordinates}"] if example.coordinates else []),
-                    *(f"{name}: {value}" for name, value in example.values.items()),
-                ]
-            )
-            for example in finding.examples
-        ],
+        # Great Expectations puts these into the page as they are.
+        "partial_unexpected_list": [html.escape(example.text) for example in finding.examples],
     }
 
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import psycopg
 
 
+def printable(text: str) -> str:
+    """Untrusted text with every character that does not print replaced."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 @dataclass(frozen=True)
 class Example:
     """A failing row, fit to be mailed: its key, version and Kafka coordinates, and masked values."""
@@ -23,6 +28,17 @@ class Example:
     version: str | None
     coordinates: str | None
     values: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """In one line, without line breaks, control and direction characters that could forge another."""
+        parts = [
+            self.key,
+            *([f"version {self.version}"] if self.version else []),
+            *([f"Kafka {self.coordinates}"] if self.coordinates else []),
+            *(f"{name}: {value}" for name, value in self.values.items()),
+        ]
+        return printable(", ".join(parts))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""customers_gold: silver's increment to gold, through the gate, once an hour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.standard.operators.python import (
+    BranchPythonOperator,
+    PythonOperator,
+    ShortCircuitOperator,
+)
+from airflow.sdk import DAG, Param, TriggerRule
+
+from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.decision import Option
+from medallion_ops.spark.jobs import SparkJob, gold_job
+from medallion_ops.spark.operators import SparkJobOperator
+from medallion_ops.tasks import gold
+from medallion_ops.tasks.gold_decision import GateDecisionOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from medallion_ops.settings import Settings
+
+DATASET = "customers"
+DOC = """
+### Publishes gold: write, audit, publish
+
+**Healthy**: a run an hour, green. With nothing new in silver it ends after `check_new`, within seconds.
+
+1. `migrate` brings the gold database forward, `check_new` asks Delta's log whether there is anything to do.
+2. `write` (Spark) computes candidate rows for everything the increment touches, into `staging` tables.
+3. `audit` judges them with Great Expectations; `tell` mails what is new about failed expectations.
+4. `publish` makes gold equal to the candidates in one transaction. Readers see the old state until then.
+
+**When the gate fails** gold stays as it is. The mail says what failed; the task `decide` waits 45 minutes for
+a person (*Required Actions* in the UI):
+
+- **keep blocked** (also when nobody answers): the run ends red; the next starts from the last publication.
+- **publish without the failing rows**: they go to `audit.rejected_rows`, the set is written and audited again
+  without them, and must pass. Offered only where every failed critical expectation is about rows.
+- **publish anyway**: the set is published as it is; who said so is in `gold.publications`.
+
+An answer counts only for the set shown.
+
+**When a task fails** its mail says why. Every task can be cleared and run again. *Staging is not what was
+written* (Postgres crashed in between): trigger the DAG, or wait for the next hour; it writes again.
+"""
+
+
+def write_job(settings: Settings, context: Context) -> SparkJob:
+    """The Spark job of this run; told again, it writes another set."""
+    return gold_job(settings, DATASET, run_id=context["run_id"], full=context["params"]["full"])
+
+
+with DAG(
+    dag_id="customers_gold",
+    description="Silver to gold once an hour: write candidates, audit them, publish in one transaction",
+    schedule="@hourly",
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=[TAG, DATASET, "gold"],
+    doc_md=DOC,
+    params={
+        "full": Param(
+            False,
+            type="boolean",
+            description="Compute all of gold anew from all of silver, whatever the increment is.",
+        )
+    },
+):
+    of_customers = {"dataset": DATASET}
+
+    migrate = PythonOperator(task_id="migrate", python_callable=gold.migrate_gold, op_kwargs=of_customers)
+    check_new = ShortCircuitOperator(
+        task_id="check_new", python_callable=gold.has_news, op_kwargs=of_customers
+    )
+    write = SparkJobOperator(task_id="write", job=write_job)
+    audit = PythonOperator(task_id="audit", python_callable=gold.audit, op_kwargs=of_customers)
+    tell = PythonOperator(task_id="tell", python_callable=gold.tell, op_kwargs=of_customers)
+    verdict = BranchPythonOperator(
+        task_id="verdict",
+        python_callable=gold.choose,
+        op_kwargs={**of_customers, "passed": "publish", "failed": gold.DECIDE},
+    )
+    decide = GateDecisionOperator(
+        task_id=gold.DECIDE,
+        dataset=DATASET,
+        then={
+            Option.KEEP_BLOCKED: "keep_blocked",
+            Option.WITHOUT_FAILING_ROWS: "leave_rows_out",
+            Option.ANYWAY: "publish",
+        },
+    )
+    keep_blocked = PythonOperator(
+        task_id="keep_blocked",
+        python_callable=gold.keep_blocked,
+        op_kwargs=of_customers,
+        # The episode's mail told it, once for all its runs.
+        on_failure_callback=[],
+    )
+    leave_rows_out = PythonOperator(
+        task_id="leave_rows_out", python_callable=gold.leave_rows_out, op_kwargs=of_customers
+    )
+    write_without_rows = SparkJobOperator(task_id="write_without_rows", job=write_job)
+    audit_without_rows = PythonOperator(
+        task_id="audit_without_rows",
+        python_callable=gold.audit,
+        op_kwargs={**of_customers, "must_pass": True},
+    )
+    publish = PythonOperator(
+        task_id="publish",
+        python_callable=gold.publish,
+        op_kwargs=of_customers,
+        # Three ways lead here, and only one of them is taken.
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+    )
+    report = PythonOperator(task_id="report", python_callable=gold.report, op_kwargs=of_customers)
+
+    migrate >> check_new >> write >> audit >> [tell, verdict]
+    verdict >> [publish, decide]
+    decide >> [publish, keep_blocked, leave_rows_out]
+    leave_rows_out >> write_without_rows >> audit_without_rows >> publish >> report

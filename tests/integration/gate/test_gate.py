@@ -1,0 +1,193 @@
+"""The gate finds each kind of fault in a staged set, and nothing in a right one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medallion_contracts.errors import GoldError, StaleStaging
+from medallion_ops.gate.audit import audit_set
+from medallion_ops.gate.verdict import Finding, Verdict, verdict_of_set
+from medallion_ops.gold_database import gold_connection
+from staged_sets import DATASET, GoldDatabase, version
+
+
+def audit(gold: GoldDatabase, set_id: int, data_docs: Path | None = None) -> Verdict:
+    return audit_set(gold.secret, DATASET, set_id, data_docs)
+
+
+def finding(verdict: Verdict, label: str) -> Finding:
+    [found] = [one for one in verdict.findings if one.label == label]
+    return found
+
+
+def right_set(gold: GoldDatabase) -> int:
+    return gold.stage([version("A"), version("A", 1, tenure=11), version("B")])
+
+
+def test_a_right_set_passes_every_expectation(gold: GoldDatabase) -> None:
+    verdict = audit(gold, right_set(gold))
+
+    assert verdict.passed
+    assert verdict.failed == ()
+    assert len(verdict.findings) > 90
+
+
+def test_the_verdict_is_kept_and_replaced_as_a_whole(gold: GoldDatabase) -> None:
+    set_id = right_set(gold)
+    audit(gold, set_id)
+    gold.tamper(set_id, "customers", "SET tenure = 5000 WHERE customer_id = 'A'")
+
+    verdict = audit(gold, set_id)
+
+    with gold_connection(gold.secret) as connection:
+        assert verdict_of_set(connection, set_id) == verdict
+    assert not verdict.passed
+
+
+PLANTED = [
+    ("customers", "SET gender = NULL", "customers.gender_present"),
+    ("customers", "SET contract = 'Weekly'", "customers.contract_allowed"),
+    ("customers", "SET tenure = 1201", "customers.tenure_in_range"),
+    ("customers", "SET monthly_charges = -0.01", "customers.monthly_charges_in_range"),
+    ("customers", "SET first_name = repeat('x', 101)", "customers.first_name_fits"),
+    ("customers", "SET updated_at = '1999-12-31'", "customers.updated_at_not_too_early"),
+    ("customers", "SET customer_id = 'A'", "customers.customers_unique"),
+    ("customers", "SET phone_service = false, internet_service = 'No'", "customers.customers_have_a_service"),
+    ("customers", "SET total_charges = 99999", "customers.customers_charges_possible"),
+    (
+        "customers",
+        "SET first_seen_at = updated_at + interval '1s'",
+        "customers.customers_first_seen_before_update",
+    ),
+    ("customer_features", "SET tenure_band = '73-99'", "customer_features.tenure_band_allowed"),
+    ("customer_features", "SET plan_changes = 9", "customer_features.features_plan_changes_possible"),
+    (
+        "customer_history",
+        "SET valid_to = valid_to - interval '1s'",
+        "customer_history.customer_history_unbroken",
+    ),
+    (
+        "customer_history",
+        "SET valid_to = valid_to + interval '1s'",
+        "customer_history.customer_history_unbroken",
+    ),
+    ("customer_history", "SET is_current = true", "customer_history.history_current_is_open"),
+    ("customer_history", "SET last_name = 'Byron'", "customer_history.customer_history_current_is_customers"),
+    ("customer_history", "WHERE customer_id = 'B'", "customer_history.customer_history_current_is_customers"),
+    ("segment_hourly", "SET customers = updates + 1", "segment_hourly.segments_customers_possible"),
+    ("segment_hourly", "SET hour = '2026-05-04 12:00+00'", "segment_hourly.segments_unique"),
+]
+
+
+@pytest.mark.parametrize(("table", "change", "expectation"), PLANTED, ids=[f"{p[2]} {p[1]}" for p in PLANTED])
+def test_a_planted_fault_is_found(gold: GoldDatabase, table: str, change: str, expectation: str) -> None:
+    set_id = right_set(gold)
+    gold.tamper(set_id, table, change)
+
+    verdict = audit(gold, set_id)
+
+    assert expectation in verdict.failed_critical
+
+
+def test_rows_other_than_the_manifest_counts_are_found(gold: GoldDatabase) -> None:
+    set_id = right_set(gold)
+    gold.query(f"DELETE FROM staging.s{set_id}_customers WHERE customer_id = 'B'")
+
+    assert "customers.customers_row_count" in audit(gold, set_id).failed_critical
+
+
+def test_a_failure_tells_count_key_coordinates_and_a_masked_value(gold: GoldDatabase) -> None:
+    set_id = gold.stage([version("A"), version("B"), version("C"), version("D")])
+    gold.tamper(
+        set_id, "customers", "SET email = 'Zaphod.B-' || repeat('y', 300) WHERE customer_id IN ('B', 'D')"
+    )
+
+    found = finding(audit(gold, set_id), "customers.email_fits")
+
+    assert (found.failing_count, found.row_count, found.failing_percent) == (2, 4, 50.0)
+    assert [(one.key, one.coordinates) for one in found.examples] == [
+        ("B", "customers/1@1001"),
+        ("D", "customers/3@1003"),
+    ]
+    assert found.examples[0].values == {"email": "xxxxxx.x-" + "x" * 31 + "... (309 characters)"}
+
+
+def test_warnings_do_not_block(gold: GoldDatabase) -> None:
+    set_id = gold.stage([version("A", email="not an address"), version("B")])
+
+    verdict = audit(gold, set_id)
+
+    assert verdict.passed
+    assert verdict.failed_warnings == ("customers.customers_email_plausible",)
+
+
+def test_leaving_rows_out_is_offered_only_where_it_would_help(gold: GoldDatabase) -> None:
+    about_rows, about_table = right_set(gold), right_set(gold)
+    gold.tamper(about_rows, "customers", "SET tenure = 1201 WHERE customer_id = 'B'")
+    gold.tamper(about_table, "customer_history", "SET valid_to = valid_to + interval '1s'")
+
+    assert audit(gold, about_rows).failed_critical == (
+        "customer_history.customer_history_current_is_customers",
+        "customers.tenure_in_range",
+    )
+    assert not audit(gold, about_table).can_leave_rows_out
+
+
+def test_staging_emptied_by_a_crash_is_no_fault_of_the_data(gold: GoldDatabase) -> None:
+    set_id = right_set(gold)
+    gold.query(f"TRUNCATE staging.s{set_id}_customer_history")
+
+    with pytest.raises(StaleStaging, match="write again"):
+        audit(gold, set_id)
+
+
+def test_an_unknown_set_is_named(gold: GoldDatabase) -> None:
+    with pytest.raises(GoldError, match="no staging set 77"):
+        audit(gold, 77)
+
+
+@pytest.fixture
+def marked(gold: GoldDatabase, tmp_path: Path) -> Iterator[tuple[Verdict, Path]]:
+    """A set whose personal values are marked and break every kind of rule about rows."""
+    set_id = gold.stage(
+        [
+            version(
+                "K1",
+                first_name="Qmarkfirst" * 11,
+                last_name="Qmarklast" * 12,
+                email="qmark<b>mail</b>@example.org" * 10,
+                gender="Qmarkgender",
+                contract="Qmarkcontract",
+                tenure=7731,
+                monthly_charges="-7731.17",
+                total_charges="7731777.17",
+            )
+        ]
+    )
+    yield audit(gold, set_id, tmp_path), tmp_path
+
+
+def test_no_unexpected_value_leaves_the_gate_in_clear(
+    marked: tuple[Verdict, Path], gold: GoldDatabase
+) -> None:
+    verdict, docs = marked
+    written = [
+        path for path in docs.rglob("*") if path.suffix in (".html", ".json") or path.parent.name == "results"
+    ]
+    kept = json.dumps(gold.query("SELECT to_jsonb(r) FROM audit.gate_results AS r"))
+
+    assert len(verdict.failed_critical) >= 10
+    assert sum(path.suffix == ".html" for path in written) == 5
+    for text in (kept, *(path.read_text(errors="replace") for path in written)):
+        assert "qmark" not in text.lower()
+        assert "7731" not in text
+
+
+def test_data_docs_show_counts_keys_and_masked_examples(marked: tuple[Verdict, Path]) -> None:
+    [page] = marked[1].glob("customers/validations/customers/set-*/*/customers.html")
+
+    assert "K1 at 2026-05-04T12:00:00+00:00, Kafka customers/0@1000" in page.read_text()
