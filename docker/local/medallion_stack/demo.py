@@ -20,6 +20,9 @@ from medallion_stack.stack import TELCO, Stack
 PRODUCER, STREAMING, GOLD = "customers_producer", "customers_streaming", "customers_gold"
 # Two of each kind of broken record that the producer knows.
 FAULTS = {"broken": 24, "duplicated": 50, "late": 20}
+# The gate's question to a person, and the states in which it waits for the answer.
+_QUESTION, _ASKING = "decide", ("running", "deferred", "awaiting_input")
+_WAITING = "waits for a person: the gate found fault"
 _POLL_SECONDS = 1
 _PROGRESS_SECONDS = 5
 _PRODUCER_SECONDS = 300
@@ -38,7 +41,7 @@ class Outcome:
     gold_run: str
     """Airflow's id of the gold run."""
     gold_state: str
-    """Its end: success or failed."""
+    """Its end: success or failed; or that it waits for a person, as the gate found fault."""
     seconds: float
 
 
@@ -112,12 +115,19 @@ def _publish(airflow: AirflowClient) -> tuple[str, str]:
         tasks = [f"{task.task_id} {task.state}" for task in airflow.tasks(GOLD, run) if task.state]
         return f"gold: {', '.join(tasks) or 'queued'}"
 
+    def end() -> str | None:
+        state = airflow.state(GOLD, run)
+        if state in FINISHED:
+            return state
+        asked = [task for task in airflow.tasks(GOLD, run) if task.task_id == _QUESTION]
+        return _WAITING if asked and asked[0].state in _ASKING else None
+
     try:
-        _wait(lambda: airflow.state(GOLD, run) in FINISHED, _GOLD_SECONDS, "the gold run", progress)
+        _wait(lambda: end() is not None, _GOLD_SECONDS, "the gold run", progress)
     except ServiceUnavailable as error:
         raise GoldError(f"{error}; {airflow.run_page(GOLD, run)} says why") from error
     say(progress())
-    return run, airflow.state(GOLD, run)
+    return run, str(end())
 
 
 def _wait(
