@@ -78,6 +78,10 @@ format: setup  ## let ruff repair format and lint
 	@.venv/bin/ruff format $(ROOTS)
 	@.venv/bin/ruff check --fix $(ROOTS)
 
+.PHONY: docs
+docs: setup  ## write the data dictionary and the README's table of settings anew
+	@PYTHONPATH=expectations:plugins .venv/bin/python docker/local/write_docs.py
+
 .PHONY: setup
 setup:  ## .venv and jars; names what the machine lacks
 	@$(STACK) setup

@@ -1,14 +1,9 @@
-"""The data dictionary: every table and column of a dataset as Markdown, made from the contracts.
-
-`python -m medallion_contracts.dictionary > expectations/DATA_DICTIONARY.md` (or `make docs`) writes it anew.
-"""
+"""The data dictionary: every table and column of a dataset as Markdown, made from the contracts. `make docs` writes it anew."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
-from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Column, ColumnType, Dataset, Table
 
 
@@ -84,7 +79,3 @@ def _when_absent(column: Column) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.stdout.write("\n".join(markdown(load_dataset(name)) for name in dataset_names()))
