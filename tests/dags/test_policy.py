@@ -28,6 +28,9 @@ REGISTER = {
 }
 """Every DAG of the platform; each has a file of its name."""
 
+SILENT = {"customers_gold.keep_blocked"}
+"""Tasks whose failure was mailed before: once for a blocked episode, not once an hour."""
+
 HEAVY = (
     *("pyspark", "great_expectations", "kafka", "pandas", "psycopg", "deltalake", "pyarrow", "faker"),
     *("adlfs", "azure.storage.blob", "open_data_contract_standard", "requests"),
@@ -62,7 +65,7 @@ def test_tasks_have_an_owner_retries_and_the_failure_mail(dag_bag: DagBag) -> No
             assert task.retries >= 1 or getattr(task, "deferrable_human", False) or "decide" in task.task_id, (
                 f"{where}: must survive a restart of what it talks to: leave retries to DEFAULT_ARGS"
             )
-            assert mail_failure in (task.on_failure_callback or ()), (
+            assert where in SILENT or mail_failure in (task.on_failure_callback or ()), (
                 f"{where}: a failure nobody hears of: leave on_failure_callback to DEFAULT_ARGS"
             )
 

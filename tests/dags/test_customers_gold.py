@@ -1,0 +1,63 @@
+"""customers_gold: its edges, schedule and ways out of a failed gate."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medallion_ops.alerts.failures import mail_failure
+from medallion_ops.decision import Option
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.serialization.definitions.dag import SerializedDAG
+
+
+@pytest.fixture
+def dag(dag_bag: DagBag) -> SerializedDAG:
+    return dag_bag.dags["customers_gold"]
+
+
+def test_edges(dag: SerializedDAG) -> None:
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
+        "migrate": ["check_new"],
+        "check_new": ["write"],
+        "write": ["audit"],
+        "audit": ["tell", "verdict"],
+        "tell": [],
+        "verdict": ["decide", "publish"],
+        "decide": ["keep_blocked", "leave_rows_out", "publish"],
+        "keep_blocked": [],
+        "leave_rows_out": ["write_without_rows"],
+        "write_without_rows": ["audit_without_rows"],
+        "audit_without_rows": ["publish"],
+        "publish": ["report"],
+        "report": [],
+    }
+
+
+def test_it_runs_hourly_one_run_at_a_time_without_catching_up(dag: SerializedDAG) -> None:
+    assert dag.timetable.summary == "0 * * * *"
+    assert dag.max_active_runs == 1
+    assert not dag.catchup
+
+
+def test_every_option_leads_somewhere_and_silence_keeps_gold_as_it_is(dag: SerializedDAG) -> None:
+    decide = dag.get_task("decide")
+
+    assert set(decide.then) == set(Option)
+    assert set(decide.then.values()) <= decide.downstream_task_ids
+    assert decide.defaults == [Option.KEEP_BLOCKED]
+    assert decide.response_timeout == timedelta(minutes=45)
+
+
+def test_publish_runs_by_whichever_way_was_taken_and_never_past_a_failure(dag: SerializedDAG) -> None:
+    assert dag.get_task("publish").trigger_rule == "none_failed_min_one_success"
+
+
+def test_only_the_blocked_end_is_silent(dag: SerializedDAG) -> None:
+    silent = {task.task_id for task in dag.tasks if mail_failure not in (task.on_failure_callback or ())}
+
+    assert silent == {"keep_blocked"}
