@@ -10,10 +10,11 @@ Starting a driver has three steps, and a crash may come after each:
   3. the file gets the driver id.
 After 1 or 2 the file names a submission whose driver nobody wrote down: its heartbeat tells the driver's id.
 If none comes within START_SECONDS there was no driver, or it is queued: another is submitted. Should the
-first start later, the lease on silver lets only one of them write, and the other ends.
+first start later, the lease on silver lets only one of them write.
 
-When a worker is lost, Spark starts the driver again under another id and calls the old one RELAUNCHING for
-good: again the heartbeat tells.
+So the driver that gives the heartbeat is the one to follow, whoever submitted it: the file is brought in line
+with it, as long as the master says that it runs. When a worker is lost, Spark starts the driver again under
+another id and calls the old one RELAUNCHING for good: again the heartbeat tells.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ START_SECONDS = 120
 SILENT_SECONDS = 600
 """A driver that the master calls RUNNING and that gave no heartbeat for so long does no work."""
 STALE_SECONDS = 60
-"""A heartbeat of a driver unknown to the master counts for so long: such a driver is being killed."""
+"""How long a heartbeat (one every 15 s) is a sign of life."""
 SHORT_LIFE_SECONDS = 600
 """A driver that ended sooner counts as one more failure in a row."""
 FIRST_PAUSE_SECONDS = 15
@@ -141,18 +142,23 @@ def _ended_driver(seen: Observation, submission: Submission, status: DriverStatu
         return Verdict(Step.END, f"driver {status.driver_id} stopped as requested", status.driver_id, True)
     failure = seen.failure
     if failure is not None and not _is_older(failure.get("at"), submission.requested_at):
-        reason = (
-            f"driver {status.driver_id} gave up at batch {failure.get('batch_id')}: {failure.get('error')}"
-        )
+        what = f"batch {failure.get('batch_id')}: {_mailable(str(failure.get('error')))}"
+        reason = f"driver {status.driver_id} gave up at {what}"
         return Verdict(Step.END, reason, status.driver_id)
     return Verdict(Step.END, f"driver {status.driver_id} ended as {status.state}", status.driver_id)
+
+
+def _mailable(error: str) -> str:
+    """What a mail may say of it: a library's message may quote a record, its class does not."""
+    kind = error.partition(":")[0]
+    return f"{kind} (more in failure.json)" if kind.endswith(("Error", "Exception")) else error
 
 
 def _beats_within(seen: Observation, seconds: float) -> bool:
     """Whether a driver of this submission gave a heartbeat within the last `seconds`."""
     if seen.heartbeat is None or seen.submission is None:
         return False
-    if seen.heartbeat.get("submission") != seen.submission.token:
+    if seen.heartbeat.get("submission") != seen.submission.token or seen.heartbeat.get("state") == "ended":
         return False
     age = age_seconds(seen.heartbeat.get("at"), seen.now)
     return age is not None and age <= seconds
@@ -188,10 +194,8 @@ class StreamDriver:
         Raises:
             ServiceUnavailable: The master or the lake does not answer.
         """
-        submission = self._submission()
         heartbeat = self._files.read(self._paths.heartbeat)
-        if submission is not None and submission.ended_at is None:
-            submission = self._adopt(submission, heartbeat)
+        submission = self._followed(self._submission(), heartbeat)
         status = None
         if submission is not None and submission.driver_id and submission.ended_at is None:
             status = self._cluster.status(submission.driver_id)
@@ -243,16 +247,25 @@ class StreamDriver:
             failures = submission.failures + 1 if lived < SHORT_LIFE_SECONDS else 1
         self._write(replace(submission, ended_at=_now(), failures=failures))
 
-    def _adopt(self, submission: Submission, heartbeat: Mapping[str, Any] | None) -> Submission:
-        """The submission with the driver id that its heartbeat names, if that is news."""
-        if heartbeat is None or heartbeat.get("submission") != submission.token:
+    def _followed(
+        self, submission: Submission | None, heartbeat: Mapping[str, Any] | None
+    ) -> Submission | None:
+        """The submission whose driver is to be followed: that of the heartbeat, where it is another one."""
+        driver_id = _living_driver(heartbeat)
+        if driver_id is None or heartbeat is None:
             return submission
-        driver_id = heartbeat.get("driver_id")
-        if not isinstance(driver_id, str) or not driver_id or driver_id == submission.driver_id:
+        token = str(heartbeat.get("submission"))
+        if submission is None:
+            submission = Submission(token, str(heartbeat["at"]))
+        elif submission.driver_id == driver_id:
             return submission
-        adopted = replace(submission, driver_id=driver_id)
-        self._write(adopted)
-        return adopted
+        if not self._cluster.status(driver_id).is_active:
+            return submission  # the last sign of life of a driver that has ended
+        if submission.driver_id is not None and submission.ended_at is None and submission.token != token:
+            self._cluster.kill(submission.driver_id)  # it would wait for the lease for ever
+        followed = replace(submission, token=token, driver_id=driver_id, ended_at=None)
+        self._write(followed)
+        return followed
 
     def _submission(self) -> Submission | None:
         content = self._files.read(self._paths.stream_driver)
@@ -260,6 +273,15 @@ class StreamDriver:
 
     def _write(self, submission: Submission) -> None:
         self._files.write(self._paths.stream_driver, asdict(submission))
+
+
+def _living_driver(heartbeat: Mapping[str, Any] | None) -> str | None:
+    """The cluster's id of the driver that gave this heartbeat, if it is a sign of life."""
+    if heartbeat is None or heartbeat.get("state") == "ended":
+        return None
+    age = age_seconds(heartbeat.get("at"), datetime.now(UTC))
+    driver_id = heartbeat.get("driver_id")
+    return driver_id if isinstance(driver_id, str) and age is not None and age <= STALE_SECONDS else None
 
 
 def _now() -> str:

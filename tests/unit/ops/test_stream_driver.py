@@ -87,10 +87,17 @@ def test_a_crash_during_a_stop_request_is_an_incident() -> None:
 
 
 def test_a_driver_that_gave_up_says_at_which_batch() -> None:
-    failure = {"batch_id": 41, "error": "BalanceError", "at": ago(30)}
+    failure = {"batch_id": 41, "error": "counts do not add up", "at": ago(30)}
     verdict = decide(seen(state="FINISHED", failure=failure))
     assert verdict.step is Step.END
-    assert "batch 41" in verdict.reason
+    assert "batch 41: counts do not add up" in verdict.reason
+
+
+def test_a_librarys_message_is_not_mailed_as_it_may_quote_a_record() -> None:
+    failure = {"batch_id": 41, "error": "ArithmeticException: bad 'jane@example.com'", "at": ago(30)}
+    reason = decide(seen(state="FINISHED", failure=failure)).reason
+    assert "ArithmeticException" in reason
+    assert "jane" not in reason
 
 
 def test_the_failure_of_an_earlier_driver_is_not_blamed_on_this_one() -> None:
@@ -221,6 +228,33 @@ def test_a_driver_that_moved_to_another_worker_is_followed(stream: Stream) -> No
     assert stream.driver.look().driver_id == "driver-7"
     stream.cluster.states["driver-7"] = "FINISHED"
     assert stream.driver.look().step is Step.END
+
+
+def test_a_stream_that_runs_is_followed_whoever_submitted_it(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.beat("driver-0")
+    stream.files.delete(stream.paths.stream_driver)
+    verdict = stream.driver.look()
+    assert (verdict.step, verdict.driver_id) == (Step.WAIT, "driver-0")
+
+
+def test_of_two_drivers_the_one_that_works_is_kept(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.beat("driver-0")
+    stream.files.write(stream.paths.stream_driver, {**stream.record(), "token": "lost", "driver_id": None})
+    assert stream.driver.submit() == "driver-1"
+    assert stream.driver.look().driver_id == "driver-0"
+    assert stream.cluster.killed == ["driver-1"]
+
+
+def test_the_last_heartbeat_of_a_dead_driver_does_not_distract_from_the_new_one(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.beat("driver-0")
+    stream.cluster.states["driver-0"] = "FAILED"
+    stream.driver.close(stream.driver.look())
+    assert stream.driver.submit() == "driver-1"
+    assert stream.driver.look().driver_id == "driver-1"
+    assert stream.cluster.killed == ["driver-0"]  # by close: makes sure of the end
 
 
 def test_an_end_is_reported_once(stream: Stream) -> None:
