@@ -42,7 +42,7 @@ _ARROW_TYPES: dict[ColumnType, Callable[[Column], pa.DataType]] = {
 
 
 def spark_schema(table: Table) -> T.StructType:
-    """The table's columns in the contract's order, all nullable: rules are checked before a write, not by it."""
+    """The table's columns in the contract's order, all nullable: rules are checked before a write."""
     return T.StructType([T.StructField(c.name, _SPARK_TYPES[c.type](c)) for c in table.columns])
 
 
@@ -91,7 +91,7 @@ _TEXT_PATTERNS: dict[ColumnType, Callable[[Column], str]] = {
 
 
 def plain_pattern(events: Table) -> str:
-    r"""Matches one JSON object of exactly as many pairs as the contract has columns, each a known key with a plain value.
+    r"""Matches one JSON object of as many pairs as the contract has columns, each a known key, a plain value.
 
     That the keys are distinct is not said here: see `parse_plain`.
     """
@@ -113,7 +113,9 @@ def parse_plain(value: SparkColumn, events: Table) -> SparkColumn:
     is_plain = F.is_valid_utf8(text) & text.rlike(plain_pattern(events))
     # An explicit option keeps the optimizer from splitting this into one parse per field it sees used.
     parsed = F.from_json(F.when(is_plain, text), spark_schema(events), {"mode": "PERMISSIVE"})
-    accepted = reduce(lambda left, right: left & right, (_in_range(parsed[c.name], c) for c in events.columns))
+    accepted = reduce(
+        lambda left, right: left & right, (_in_range(parsed[c.name], c) for c in events.columns)
+    )
     return F.when(accepted, parsed)
 
 

@@ -1,0 +1,1 @@
+"""The streaming job: Kafka to bronze, silver, quarantine and ledger."""

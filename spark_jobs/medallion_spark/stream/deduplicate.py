@@ -1,0 +1,116 @@
+"""Which accepted records repeat a version that silver or the same micro-batch already has.
+
+Nearly all records are new, so a cheap look comes first: hashes of the keys, those of the batch and those of
+the silver partitions it touches. Only keys whose hash is there twice (repeats, or by chance) are compared
+exactly, and they may be all of them: a re-delivery.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from medallion_contracts.model import Dataset
+
+COORDINATES = ("topic", "partition", "offset")
+
+
+def key_hash(dataset: Dataset) -> Column:
+    """64-bit hash of the version's key, from a column `fields`."""
+    return F.xxhash64(F.col(f"fields.{dataset.key}"), F.col(f"fields.{dataset.event_time}"))
+
+
+def find_suspects(candidates: DataFrame, silver: DataFrame | None, dataset: Dataset) -> DataFrame:
+    """Hashes of candidates' keys that are there more than once.
+
+    Args:
+        candidates: records with `fields`.
+        silver: as `silver_versions` gives it, the partitions the candidates touch; None when it is empty.
+        dataset: its contracts.
+
+    Returns:
+        one column, `key_hash`, distinct.
+    """
+    hashes = candidates.select(key_hash(dataset).alias("key_hash"), F.lit(1).alias("is_candidate"))
+    if silver is not None:
+        hashes = hashes.unionAll(
+            silver.select(key_hash(dataset).alias("key_hash"), F.lit(0).alias("is_candidate"))
+        )
+    counted = hashes.groupBy("key_hash").agg(
+        F.count(F.lit(1)).alias("times"), F.max("is_candidate").alias("is_candidate")
+    )
+    return counted.where("times > 1 AND is_candidate = 1").select("key_hash")
+
+
+def silver_versions(silver: DataFrame, dataset: Dataset) -> DataFrame:
+    """Silver's rows as `find_repeats` compares them: coordinates and `fields`."""
+    return silver.select(
+        *(F.col(f"_{name}").alias(name) for name in COORDINATES),
+        F.struct(*dataset.events.column_names).alias("fields"),
+    )
+
+
+def find_repeats(
+    candidates: DataFrame, silver: DataFrame | None, suspects: DataFrame, dataset: Dataset
+) -> DataFrame:
+    """The candidates that silver or an earlier candidate makes a repeat.
+
+    The first of a key is silver's row, else the candidate with the smallest offset of the smallest (topic,
+    partition). A later one with the same content is a `duplicate`, with other content a `conflict`. A row of
+    silver with a candidate's own coordinates is that candidate, not another record: it is left out.
+
+    Args:
+        candidates: coordinates and `fields`, complete.
+        silver: as `silver_versions` gives it; None when it is empty.
+        suspects: of `find_suspects`.
+        dataset: its contracts.
+
+    Returns:
+        coordinates and `repeat`, one row for each repeat.
+    """
+    columns = [*COORDINATES, "fields"]
+
+    def suspected(rows: DataFrame, origin: int) -> DataFrame:
+        hashed = rows.select(*columns, F.lit(origin).alias("origin"), key_hash(dataset).alias("key_hash"))
+        return hashed.join(suspects, "key_hash", "left_semi").drop("key_hash")
+
+    mine = suspected(candidates, 1)
+    rows = mine
+    if silver is not None:
+        others = suspected(silver, 0).join(mine.select(*COORDINATES), list(COORDINATES), "left_anti")
+        rows = others.select(*columns, "origin").unionAll(mine.select(*columns, "origin"))
+    versions = Window.partitionBy(f"fields.{dataset.key}", f"fields.{dataset.event_time}").orderBy(
+        "origin", *COORDINATES
+    )
+    ranked = rows.select(
+        *columns,
+        "origin",
+        F.row_number().over(versions).alias("rank"),
+        F.first("fields").over(versions).alias("first"),
+    )
+    return ranked.where("origin = 1 AND rank > 1").select(
+        *COORDINATES,
+        F.when(F.col("fields").eqNullSafe(F.col("first")), F.lit("duplicate"))
+        .otherwise(F.lit("conflict"))
+        .alias("repeat"),
+    )
+
+
+def find_superseded(accepted: DataFrame, dataset: Dataset) -> DataFrame:
+    """The accepted records that are not their entity's newest version in the batch (`--deduplicate latest`).
+
+    Args:
+        accepted: coordinates and `fields`, without repeats.
+        dataset: its contracts.
+
+    Returns:
+        coordinates and `repeat` (`duplicate`).
+    """
+    newest = Window.partitionBy(f"fields.{dataset.key}").orderBy(
+        F.col(f"fields.{dataset.event_time}").desc(), *COORDINATES
+    )
+    return (
+        accepted.select(*COORDINATES, F.row_number().over(newest).alias("rank"))
+        .where("rank > 1")
+        .select(*COORDINATES, F.lit("duplicate").alias("repeat"))
+    )

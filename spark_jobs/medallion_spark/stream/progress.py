@@ -1,0 +1,77 @@
+"""Lag and rates of the micro-batches that had data, for people and monitors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+_MOMENT = pa.timestamp("us", tz="UTC")
+PROGRESS_SCHEMA = pa.schema(
+    [
+        ("at", _MOMENT),
+        ("query_id", pa.string()),
+        ("batch_id", pa.int64()),
+        ("input_rows", pa.int64()),
+        ("input_rows_per_second", pa.float64()),
+        ("processed_rows_per_second", pa.float64()),
+        ("lag_records", pa.int64()),
+        ("duration_ms", pa.map_(pa.string(), pa.int64())),
+    ]
+)
+
+
+class ProgressTable:
+    """The progress table of one dataset."""
+
+    def __init__(self, path: str, storage: Mapping[str, str]) -> None:
+        self._path = path
+        self._storage = dict(storage)
+
+    def prepare(self) -> None:
+        """Create the table unless it is there."""
+        DeltaTable.create(self._path, schema=PROGRESS_SCHEMA, mode="ignore", storage_options=self._storage)
+
+    def append(self, progress: Mapping[str, Any]) -> None:
+        """Add one StreamingQueryProgress (as its JSON)."""
+        row = {
+            "at": datetime.now(UTC),
+            "query_id": progress["id"],
+            "batch_id": progress["batchId"],
+            "input_rows": progress["numInputRows"],
+            "input_rows_per_second": _number(progress.get("inputRowsPerSecond")),
+            "processed_rows_per_second": _number(progress.get("processedRowsPerSecond")),
+            "lag_records": lag_records(progress),
+            "duration_ms": list(progress.get("durationMs", {}).items()),
+        }
+        write_deltalake(
+            self._path,
+            pa.Table.from_pylist([row], schema=PROGRESS_SCHEMA),
+            mode="append",
+            storage_options=self._storage,
+        )
+
+
+def lag_records(progress: Mapping[str, Any]) -> int:
+    """Offsets that the broker has and the query has not read yet, over all partitions."""
+    lag = 0
+    for source in progress.get("sources", []):
+        read, newest = _offsets(source.get("endOffset")), _offsets(source.get("latestOffset"))
+        for topic, partitions in newest.items():
+            done = read.get(topic, {})
+            lag += sum(max(0, latest - done.get(partition, 0)) for partition, latest in partitions.items())
+    return lag
+
+
+def _offsets(value: object) -> dict[str, dict[str, int]]:
+    parsed = json.loads(value) if isinstance(value, str) else value
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    """A rate; Spark says "NaN" or nothing for the first batch."""
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,113 @@
+"""From judged records to the rows of silver and quarantine, and from bronze's rows back to judged records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from medallion_contracts import reasons
+from medallion_contracts.errors import StreamError
+from medallion_contracts.model import Dataset
+from medallion_spark.stream.accounting import LATE, REJECTED, SILVER, silver_partition
+from medallion_spark.stream.deduplicate import COORDINATES
+from medallion_spark.stream.parsing import parse_records
+from medallion_spark.stream.source import RECORD_COLUMNS
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which micro-batch judged a record, by which clock and contract."""
+
+    query_id: Column
+    batch_id: Column
+    clock: Column
+    contract_hash: Column
+
+
+STORED = Origin(F.col("_query_id"), F.col("_batch_id"), F.col("ingested_at"), F.col("contract_hash"))
+"""As bronze's own rows say it: for the records of `derive`."""
+
+
+def silver_rows(judged: DataFrame, dataset: Dataset, origin: Origin) -> DataFrame:
+    """Silver's rows, in the contract's columns, of the judged records (`fields`, `defaulted`, `verdict`).
+
+    Raises:
+        StreamError: the contract of silver has a column that no record can fill.
+    """
+    ours: dict[str, Column] = {
+        **{name: F.col(f"fields.{name}") for name in dataset.events.column_names},
+        "defaulted_fields": F.col("defaulted"),
+        **{f"_{name}": F.col(name) for name in COORDINATES},
+        "_query_id": origin.query_id,
+        "_batch_id": origin.batch_id.cast("long"),
+        "_enqueued_at": F.col("timestamp"),
+        "_processed_at": origin.clock,
+        **silver_partition(dataset),
+    }
+    missing = [name for name in dataset.silver.column_names if name not in ours]
+    if missing:
+        raise StreamError(f"the stream cannot fill silver's {', '.join(missing)}: change its contract")
+    accepted = judged.where(F.col("verdict") == SILVER)
+    return accepted.select(*(ours[name].alias(name) for name in dataset.silver.column_names))
+
+
+def quarantine_rows(judged: DataFrame, origin: Origin) -> DataFrame:
+    """Quarantine's rows of the judged records; the same record gets the same id on every execution."""
+    identity = F.sha2(F.concat_ws("/", *COORDINATES), 256)
+    return judged.where(F.col("verdict").isin(LATE, REJECTED)).select(
+        identity.alias("quarantine_id"),
+        *record_columns(),
+        origin.clock.alias("quarantined_at"),
+        origin.clock.cast("date").alias("ingest_date"),
+        origin.query_id.alias("_query_id"),
+        origin.batch_id.cast("long").alias("_batch_id"),
+        "verdict",
+        "reasons",
+        origin.contract_hash.alias("contract_hash"),
+    )
+
+
+def record_columns() -> list[Column]:
+    """The Kafka record as the lake names it."""
+    return [
+        F.col(name).alias("timestamp_type") if name == "timestampType" else F.col(name)
+        for name in RECORD_COLUMNS
+    ]
+
+
+def derive(stored: DataFrame, dataset: Dataset, clock: datetime) -> DataFrame:
+    """Judged records of bronze's rows: the verdicts stand as bronze has them.
+
+    A record that bronze calls silver and that today's contract can no longer make a row of is `rejected` with
+    `contract_changed`, by today's contract.
+
+    Args:
+        stored: rows of bronze.
+        dataset: today's contracts.
+        clock: of the micro-batch, UTC; only `event_time` depends on it.
+
+    Returns:
+        as `parse_records`, with `verdict`, `reasons` and the columns of `STORED`.
+    """
+    records = stored.withColumnRenamed("timestamp_type", "timestampType").select(
+        *RECORD_COLUMNS,
+        *("_query_id", "_batch_id", "ingested_at", "contract_hash"),
+        F.struct("verdict", "reasons").alias("stored"),
+    )
+    parsed = parse_records(records, dataset, clock=clock, lateness=None)
+    faults = F.array_remove("reasons", reasons.FUTURE)  # the future of its own day, which bronze has judged
+    is_changed = (F.col("stored.verdict") == SILVER) & (F.size(faults) > 0)
+    because = F.array(F.lit(reasons.CONTRACT_CHANGED))
+    return (
+        parsed.withColumn("is_changed", is_changed)
+        .withColumn("verdict", F.when(F.col("is_changed"), REJECTED).otherwise(F.col("stored.verdict")))
+        .withColumn("reasons", F.when(F.col("is_changed"), because).otherwise(F.col("stored.reasons")))
+        .withColumn(
+            "contract_hash",
+            F.when(F.col("is_changed"), F.lit(dataset.fingerprint)).otherwise(F.col("contract_hash")),
+        )
+        .drop("stored", "is_changed")
+    )

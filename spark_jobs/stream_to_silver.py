@@ -1,0 +1,108 @@
+"""Kafka to bronze, silver, quarantine and ledger, for as long as it runs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+
+from medallion_contracts.errors import MedallionError
+from medallion_contracts.loader import load_dataset
+from medallion_spark.lake_access import add_lake_arguments, lake_access
+from medallion_spark.session import open_session
+from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.run import Stream
+from medallion_spark.stream.source import add_kafka_arguments, kafka_access
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = StreamOptions()
+    parser = argparse.ArgumentParser(
+        description="Judges each Kafka record of a dataset once and carries it to the lake, exactly once. "
+        "Runs until <lake>/control/<dataset>/stop_request.json appears, then exits 0. Secrets are read "
+        "from the file that MEDALLION_SECRETS_FILE names."
+    )
+    add_lake_arguments(parser)
+    add_kafka_arguments(parser)
+    group = parser.add_argument_group("stream")
+    group.add_argument(
+        "--trigger-seconds",
+        type=float,
+        default=defaults.trigger_seconds,
+        help="time from one micro-batch to the next (default: %(default)s)",
+    )
+    group.add_argument(
+        "--watermark-minutes",
+        type=float,
+        default=defaults.watermark_minutes,
+        help="how far an event may be behind the newest one of its Kafka partition (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-offsets-per-trigger",
+        type=int,
+        default=defaults.max_offsets_per_trigger,
+        help="most records of one micro-batch; the default fits an executor of 2 GiB (default: %(default)s)",
+    )
+    group.add_argument(
+        "--lateness",
+        choices=("judge", "accept"),
+        default=defaults.lateness,
+        help="accept: no event is late, for loading history (default: %(default)s)",
+    )
+    group.add_argument(
+        "--deduplicate",
+        choices=("versions", "latest"),
+        default=defaults.deduplicate,
+        help="versions: keep every distinct version; latest: the newest of an entity in each micro-batch "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--reject-unknown-fields", action="store_true", help="reject records with fields the contract lacks"
+    )
+    group.add_argument(
+        "--on-data-loss",
+        choices=("fail", "count"),
+        default=defaults.on_data_loss,
+        help="fail: stop when the broker has lost records not yet read; count: note them in the ledger "
+        "and go on (default: %(default)s)",
+    )
+    group.add_argument(
+        "--submission", help="repeated in the heartbeat, so that the submitter finds its driver"
+    )
+    return parser
+
+
+def main() -> int:
+    """Run the job; gives the exit code."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        dataset = load_dataset(arguments.dataset)
+        lake, kafka = lake_access(arguments), kafka_access(arguments)
+        options = StreamOptions(
+            trigger_seconds=arguments.trigger_seconds,
+            watermark_minutes=arguments.watermark_minutes,
+            max_offsets_per_trigger=arguments.max_offsets_per_trigger,
+            lateness=arguments.lateness,
+            deduplicate=arguments.deduplicate,
+            reject_unknown_fields=arguments.reject_unknown_fields,
+            on_data_loss=arguments.on_data_loss,
+            submission=arguments.submission,
+        )
+        spark = open_session(f"{dataset.name}_streaming", lake)
+        try:
+            Stream(spark, dataset, lake, kafka, options).run()
+        finally:
+            spark.stop()
+    except MedallionError as error:
+        logging.getLogger("stream_to_silver").error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    # deltalake's threads may abort an interpreter that ends in order, which looks like a crash.
+    os._exit(code)
