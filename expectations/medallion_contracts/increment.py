@@ -7,9 +7,11 @@ log alone and submits no job when the answer is `NOTHING`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 from medallion_contracts.model import Dataset
 
@@ -76,14 +78,15 @@ class Commit:
     @property
     def adds_rows(self) -> bool:
         """Whether there may be new rows. An empty append fences a writer or evolves the schema."""
-        return self.operation in _ADDS_ROWS and self.rows != 0
+        return self.operation in _ADDS_ROWS - {"CREATE TABLE"} and self.rows != 0
 
 
 @dataclass(frozen=True)
 class Published:
     """What the last publication was made of.
 
-    `excluded` are the ids of the rejected rows it left out, `marker` the state of the enrichment source.
+    `excluded` are the ids of the rejected rows it left out, `labels` the fingerprint of the enrichment
+    labels it used.
     """
 
     publication_id: int
@@ -91,8 +94,32 @@ class Published:
     to_version: int
     contract_hash: str
     excluded: frozenset[int] = frozenset()
-    marker: str | None = None
+    labels: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Published:
+        """From a row of `PUBLISHED_QUERY`."""
+        publication, table_id, version, contract_hash, excluded, labels = row
+        return cls(publication, table_id, version, contract_hash, frozenset(excluded), labels)
+
+
+PUBLISHED_QUERY = (
+    "SELECT p.publication_id, p.silver_table_id, p.to_version, m.contract_hash, m.excluded_rows, "
+    "m.enrichment->>'fingerprint' FROM gold.publications p JOIN staging.manifests m USING (set_id) "
+    "WHERE p.dataset = %s ORDER BY p.publication_id DESC LIMIT 1"
+)
+"""The last publication of a dataset (the one parameter) with the inputs its set was made of."""
+
+
+@dataclass(frozen=True)
+class LabelSnapshot:
+    """The enrichment labels that gold keeps: their fingerprint, and the source's state when last read.
+
+    `marker` is recorded for a source that turned out to be broken too, so that it is not read every hour.
+    """
+
     fingerprint: str | None = None
+    marker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +129,11 @@ class SilverState:
     table_id: str
     version: int
     commits: tuple[Commit, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the whole history is known and nothing in it wrote a row."""
+        return len(self.commits) == self.version + 1 and not any(c.adds_rows for c in self.commits)
 
 
 @dataclass(frozen=True)
@@ -120,18 +152,25 @@ def plan(
     contract_hash: str,
     *,
     excluded: Iterable[int] = (),
+    labels: LabelSnapshot | None = None,
     marker: str | None = None,
 ) -> Plan:
     """What the next gold run has to do.
+
+    The history of silver must go back to the last published version, or to its beginning before the first
+    publication; versions it does not hold count as lost.
 
     Args:
         published: the last publication, None before the first.
         silver: the state of silver now.
         contract_hash: `gold_contract_hash` of today's contracts.
         excluded: ids of the rejected rows in force now.
+        labels: the enrichment labels kept in gold, None when there are none.
         marker: state of the enrichment source now; None when it cannot be asked cheaply.
     """
     if published is None:
+        if silver.is_empty:
+            return Plan(Kind.NOTHING, None, silver.version, "silver has no rows yet")
         return Plan(Kind.REBUILD, None, silver.version, "nothing has been published yet")
     last, now = published.to_version, silver.version
     reason = _rebuild_reason(published, silver, contract_hash)
@@ -141,7 +180,8 @@ def plan(
         return Plan(Kind.INCREMENT, last, now, f"silver versions {last + 1} to {now} are not published")
     if frozenset(excluded) != published.excluded:
         return Plan(Kind.INCREMENT, last, now, "rows were rejected or released")
-    if marker is not None and marker != published.marker:
+    kept = labels or LabelSnapshot()
+    if kept.fingerprint != published.labels or (marker is not None and marker != kept.marker):
         return Plan(Kind.INCREMENT, last, now, "the enrichment source changed")
     return Plan(Kind.NOTHING, last, now, f"silver has no new rows after version {last}")
 
@@ -170,3 +210,22 @@ def gold_contract_hash(dataset: Dataset) -> str:
     """Changes with any contract that gold is computed from: then all of gold is computed anew."""
     prints = [dataset.silver.fingerprint, *(dataset.gold[name].fingerprint for name in sorted(dataset.gold))]
     return hashlib.sha256("\n".join(prints).encode()).hexdigest()
+
+
+def is_csv(source: str) -> bool:
+    """Whether an enrichment source is a CSV file; a path of another kind is a Delta table."""
+    return source.lower().endswith((".csv", ".csv.gz"))
+
+
+def csv_marker(source: str) -> str | None:
+    """Changes with the content of a local CSV file; None for a missing one, or one that is not local."""
+    path = Path(source.removeprefix("file://"))
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def delta_marker(table_id: str, version: int) -> str:
+    """Changes with each commit of a Delta table."""
+    return f"delta:{table_id}@{version}"

@@ -6,10 +6,8 @@ run says so. Labels are never published from here: features take them, through t
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -18,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
+from medallion_contracts.increment import csv_marker, delta_marker, is_csv
 from medallion_contracts.model import Column, ColumnType, Dataset
 from medallion_spark.gold.transfer import copy_in
 from medallion_spark.secrets import secret
@@ -40,7 +39,7 @@ class BrokenSource(Exception):
 class Snapshot:
     """The labels in force: where they came from and what they are.
 
-    `marker` is the state of the source when this run asked, `warning` why its labels were not taken.
+    `marker` is the state of the source when it was last read, `warning` why its labels were not taken then.
     """
 
     source: str | None
@@ -57,13 +56,12 @@ class Snapshot:
 def source_marker(spark: SparkSession, source: str | None) -> str | None:
     """Changes when the source does, and is cheap to ask for; None when it cannot be told.
 
-    The same for a local file as `medallion_ops.increment` computes, so that Airflow can ask without Spark.
+    Airflow tells it in the same way without Spark, see `medallion_ops.increment`.
     """
     if source is None or source.startswith("jdbc:"):
         return None
     if is_csv(source):
-        path = Path(source.removeprefix("file://"))
-        return f"sha256:{_sha256(path)}" if path.is_file() else None
+        return csv_marker(source)
     try:
         from delta.tables import DeltaTable
 
@@ -72,12 +70,7 @@ def source_marker(spark: SparkSession, source: str | None) -> str | None:
         [newest] = table.history(1).select("version").collect()
     except PySparkException:
         return None
-    return f"delta:{detail['id']}@{newest['version']}"
-
-
-def is_csv(source: str) -> bool:
-    """Whether a source is a CSV file; other paths are Delta tables."""
-    return source.lower().endswith((".csv", ".csv.gz"))
+    return delta_marker(detail["id"], newest["version"])
 
 
 def refresh(
@@ -93,7 +86,7 @@ def refresh(
     Crash points: the snapshot is replaced in one transaction; what of it reaches gold is decided by
     comparing it with the published features, so a run that dies after this line loses nothing.
     """
-    stored = _stored(connected, dataset)
+    stored = stored_snapshot(connected, dataset)
     if source is None:
         return stored
     shown = _without_login(source)
@@ -106,7 +99,9 @@ def refresh(
     except BrokenSource as broken:
         warning = f"{broken}; the last snapshot of {stored.labels:,} labels is used"
         log.warning("enrichment: %s", warning)
-        return Snapshot(stored.source, marker, stored.fingerprint, stored.labels, warning)
+        kept = replace(stored, marker=marker, warning=warning)
+        _record(connected, dataset, kept)
+        return kept
     if fingerprint != stored.fingerprint:
         _replace(connected, dataset, set_id, labels)
     fresh = Snapshot(shown, marker, fingerprint, count)
@@ -197,7 +192,8 @@ def _checked(labels: DataFrame, shown: str) -> tuple[int, str]:
     return int(found["keys"]), f"{found['keys']}:{found['sum']}"
 
 
-def _stored(connected: psycopg.Connection, dataset: Dataset) -> Snapshot:
+def stored_snapshot(connected: psycopg.Connection, dataset: Dataset) -> Snapshot:
+    """The labels that gold keeps now."""
     row = connected.execute(
         "SELECT source, marker, fingerprint, labels FROM gold.enrichment_snapshots WHERE dataset = %s",
         [dataset.name],
@@ -211,8 +207,7 @@ def _replace(connected: psycopg.Connection, dataset: Dataset, set_id: int, label
     copy_in(labels.groupBy("key").agg(F.first("label").alias("label")), set_id, "_labels", _STAGED)
     with connected.transaction():
         connected.execute(
-            "INSERT INTO gold.enrichment_snapshots (dataset, source, fingerprint, labels) "
-            "VALUES (%s, '', '', 0) ON CONFLICT (dataset) DO NOTHING",
+            "INSERT INTO gold.enrichment_snapshots (dataset) VALUES (%s) ON CONFLICT DO NOTHING",
             [dataset.name],
         )
         connected.execute("DELETE FROM gold.enrichment_labels WHERE dataset = %s", [dataset.name])
@@ -224,15 +219,12 @@ def _replace(connected: psycopg.Connection, dataset: Dataset, set_id: int, label
 
 def _record(connected: psycopg.Connection, dataset: Dataset, snapshot: Snapshot) -> None:
     connected.execute(
-        "UPDATE gold.enrichment_snapshots SET source = %s, marker = %s, fingerprint = %s, labels = %s, "
-        "loaded_at = clock_timestamp() WHERE dataset = %s",
-        [snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels, dataset.name],
+        "INSERT INTO gold.enrichment_snapshots (dataset, source, marker, fingerprint, labels) "
+        "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (dataset) DO UPDATE SET source = excluded.source, "
+        "marker = excluded.marker, fingerprint = excluded.fingerprint, labels = excluded.labels, "
+        "loaded_at = clock_timestamp()",
+        [dataset.name, snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels],
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _without_login(source: str) -> str:

@@ -36,7 +36,7 @@ def silver_state(spark: SparkSession, path: str, since: int | None) -> SilverSta
     Args:
         spark: the session.
         path: of the silver table.
-        since: the history is read back to the version after this one; None for none of it.
+        since: the history is read back to the version after this one; None for all of it.
 
     Raises:
         GoldError: there is no silver table.
@@ -49,7 +49,7 @@ def silver_state(spark: SparkSession, path: str, since: int | None) -> SilverSta
         raise GoldError(
             f"there is no silver table at {path}: let the streaming job write it first"
         ) from error
-    missing = 0 if since is None else newest - since
+    missing = newest - (-1 if since is None else since)
     commits = table.history(missing).collect() if missing > 0 else []
     return SilverState(
         table_id=detail["id"],

@@ -10,23 +10,14 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from medallion_contracts.compile_postgres import AUDIT, columns, quoted
-from medallion_contracts.increment import Plan, Published
+from medallion_contracts.increment import PUBLISHED_QUERY, Plan, Published
 from medallion_contracts.model import Dataset
 
 
 def last_published(connected: psycopg.Connection, dataset: Dataset) -> Published | None:
     """The last publication of a dataset, with the inputs its set was made of."""
-    row = connected.execute(
-        "SELECT p.publication_id, p.silver_table_id, p.to_version, m.contract_hash, m.excluded_rows, "
-        "m.enrichment->>'marker', m.enrichment->>'fingerprint' "
-        "FROM gold.publications p JOIN staging.manifests m USING (set_id) "
-        "WHERE p.dataset = %s ORDER BY p.publication_id DESC LIMIT 1",
-        [dataset.name],
-    ).fetchone()
-    if row is None:
-        return None
-    publication, table_id, version, contract_hash, excluded, marker, fingerprint = row
-    return Published(publication, table_id, version, contract_hash, frozenset(excluded), marker, fingerprint)
+    row = connected.execute(PUBLISHED_QUERY, [dataset.name]).fetchone()
+    return Published.from_row(row) if row else None
 
 
 @dataclass(frozen=True)

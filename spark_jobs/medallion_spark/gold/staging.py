@@ -113,6 +113,13 @@ def drop_old_sets(connected: psycopg.Connection, dataset: Dataset, newest: int) 
     ]
 
 
+def drop_set(connected: psycopg.Connection, dataset: Dataset, set_id: int) -> None:
+    """Drop the tables of a set that nobody else knows of."""
+    for name in staged_tables(dataset):
+        connected.execute(f"DROP TABLE IF EXISTS {quoted(STAGING, staging_name(set_id, name))}".encode())
+    connected.execute("DELETE FROM staging.copies WHERE set_id = %s", [set_id])
+
+
 def _drop(connected: psycopg.Connection, dataset: Dataset, set_id: int) -> bool:
     [(free,)] = connected.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, set_id]).fetchall()
     if not free:
@@ -120,10 +127,7 @@ def _drop(connected: psycopg.Connection, dataset: Dataset, set_id: int) -> bool:
     try:
         with connected.transaction():
             connected.execute("SET LOCAL lock_timeout = '2s'")
-            for name in staged_tables(dataset):
-                table = quoted(STAGING, staging_name(set_id, name))
-                connected.execute(f"DROP TABLE IF EXISTS {table}".encode())
-            connected.execute("DELETE FROM staging.copies WHERE set_id = %s", [set_id])
+            drop_set(connected, dataset, set_id)
     except psycopg.errors.LockNotAvailable:
         log.info("staging set %s is being read: left to the next run", set_id)
         return False

@@ -28,7 +28,7 @@ from medallion_contracts.compile_postgres import (
     scopes,
     staging_name,
 )
-from medallion_contracts.increment import Kind, Plan, Published, gold_contract_hash, plan
+from medallion_contracts.increment import Kind, LabelSnapshot, Plan, Published, gold_contract_hash, plan
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Column, ColumnType, Table
 from medallion_spark.gold import customers as gold
@@ -93,6 +93,14 @@ class _Inputs:
         before = self.published.excluded if self.published else frozenset()
         return [row for row in self.rejected if row.in_force != (row.rejection_id in before)]
 
+    def must_write(self, snapshot: enrichment.Snapshot) -> bool:
+        """Whether anything differs from what is published, now that the enrichment source has been read."""
+        if self.plan.kind is Kind.REBUILD or self.published is None or self.changed_rejections:
+            return True
+        return (
+            self.plan.to_version > self.published.to_version or snapshot.fingerprint != self.published.labels
+        )
+
 
 def write_set(spark: SparkSession, request: Request) -> Report:
     """Write a set of staging tables and its manifest, unless there is nothing new.
@@ -110,6 +118,11 @@ def write_set(spark: SparkSession, request: Request) -> Report:
             return Report(Kind.NOTHING, inputs.plan.reason, seconds=time.monotonic() - started)
         with staging.open_set(connected, DATASET) as set_id:
             snapshot = enrichment.refresh(spark, connected, DATASET, set_id, request.churn_source, marker)
+            if not inputs.must_write(snapshot):
+                staging.drop_set(connected, DATASET, set_id)
+                reason = "the labels of the enrichment source are those published"
+                log.info("gold nothing: %s", reason)
+                return Report(Kind.NOTHING, reason, warning=snapshot.warning)
             copied, inputs = _copy_candidates(spark, connected, inputs, set_id, snapshot)
             _report_time("candidates copied", started)
             tables = staging.measure(connected, set_id, copied)
@@ -149,11 +162,13 @@ def _inputs(
     published = last_published(connected, DATASET)
     rejected = tuple(rejected_rows(connected, DATASET))
     silver = increment.silver_state(spark, path, published.to_version if published else None)
+    stored = enrichment.stored_snapshot(connected, DATASET)
     decided = plan(
         published,
         silver,
         gold_contract_hash(DATASET),
         excluded=[row.rejection_id for row in rejected if row.in_force],
+        labels=LabelSnapshot(stored.fingerprint, stored.marker),
         marker=marker,
     )
     if request.full and decided.kind is not Kind.REBUILD:
@@ -258,7 +273,7 @@ class _Increment:
         ).rowcount
         published = self._inputs.published
         relabelled = 0
-        if published is not None and snapshot.fingerprint != published.fingerprint:
+        if published is not None and snapshot.fingerprint != published.labels:
             relabelled = self._connected.execute(
                 f"{insert} SELECT f.{key} FROM {quoted(GOLD, gold.FEATURES.name)} AS f "
                 f"LEFT JOIN gold.enrichment_labels AS l ON l.dataset = %s AND l.key = f.{key} "
@@ -282,8 +297,8 @@ class _Increment:
     ) -> DataFrame:
         """Hours whose segments may differ from those published.
 
-        A version is counted in its own hour, and there as a new customer if it is the first. So: the hours
-        of versions that come or go, and where a customer's first version moves, the hours it left and reached.
+        A version counts in its own hour, and there as a new customer if it is the first. So: the hours of
+        versions that come or go, and where a customer's first version moves, the hours it left and reached.
         """
         key, moment = gold.HISTORY.primary_key
         before = published.where("is_first").select(key, F.col(moment).alias("before"))

@@ -60,10 +60,10 @@ CREATE INDEX ON gold.publications (dataset, publication_id DESC);
 -- The last readable snapshot of the enrichment source: one label per entity of a dataset.
 CREATE TABLE gold.enrichment_snapshots (
     dataset text PRIMARY KEY,
-    source text NOT NULL,              -- without credentials
-    marker text,                       -- cheap to ask the source for: unchanged marker, unchanged labels
-    fingerprint text NOT NULL,         -- of the labels themselves
-    labels bigint NOT NULL,
+    source text,                       -- without credentials
+    marker text,                       -- state of the source when it was last read, readable or not
+    fingerprint text,                  -- of the labels kept; null while there never was a readable source
+    labels bigint NOT NULL DEFAULT 0,
     loaded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE gold.enrichment_labels (

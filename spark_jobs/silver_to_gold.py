@@ -1,0 +1,55 @@
+"""Write the candidate rows of gold into staging tables of Postgres, from what is new in silver."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+
+from medallion_contracts.errors import MedallionError
+from medallion_spark.gold.write import Request, write_set
+from medallion_spark.lake_access import add_lake_arguments, lake_access
+from medallion_spark.session import open_session
+
+
+def main() -> int:
+    """Write one set; the last line of the output is what was written as JSON."""
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__} Gold itself is not changed: the gate checks the set, then it is published. "
+        "With nothing new, nothing is written. The login to Postgres is MEDALLION_GOLD_DSN in the file that "
+        "MEDALLION_SECRETS_FILE names."
+    )
+    add_lake_arguments(parser)
+    group = parser.add_argument_group("gold")
+    group.add_argument("--run-id", required=True, help="name of this run, by which its set is found again")
+    group.add_argument(
+        "--churn-source",
+        help="table of churn outcomes: a CSV file, the path of a Delta table, or "
+        "jdbc:postgresql://host/database?table=schema.name (login in MEDALLION_CHURN_USERNAME and "
+        "MEDALLION_CHURN_PASSWORD of the secrets file)",
+    )
+    group.add_argument(
+        "--full", action="store_true", help="compute all of gold anew from all of silver, whatever is new"
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        lake = lake_access(arguments)
+        spark = open_session(f"{arguments.dataset}_gold", lake)
+        try:
+            report = write_set(
+                spark, Request(lake.uri, arguments.run_id, arguments.churn_source, full=arguments.full)
+            )
+        finally:
+            spark.stop()
+    except MedallionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report.as_json()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
