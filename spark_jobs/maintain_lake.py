@@ -15,7 +15,7 @@ from medallion_spark.lake_access import add_lake_arguments, lake_access
 from medallion_spark.maintenance.run import maintain_lake
 from medallion_spark.session import open_session
 
-SHORTEST_RETENTION_HOURS = 24.0
+SHORTEST_RETENTION_HOURS = 24
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
             raise ParameterError(
                 "the lake cannot be maintained",
                 [
-                    f"--retention-hours is {arguments.retention_hours}: {SHORTEST_RETENTION_HOURS:.0f} or more, "
+                    f"--retention-hours={arguments.retention_hours}: at least {SHORTEST_RETENTION_HOURS}, "
                     "as running queries still read old files"
                 ],
             )

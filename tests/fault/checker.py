@@ -100,7 +100,7 @@ def check(log: pd.DataFrame, lake: Lake, dataset: Dataset, *, are_verdicts_first
         _check_bytes(report, "bronze", log, lake.bronze, ["key", "value", "headers", "timestamp"])
         _check_bytes(report, "quarantine", log, lake.quarantine, ["key", "value"])
         _check_silver_values(report, lake, dataset)
-    for problem in _ledger_problems(log, lake, are_verdicts_first):
+    for problem in _ledger_problems(log, lake, verdicts if are_verdicts_first else None):
         report.findings.append(problem)
     return report
 
@@ -128,7 +128,7 @@ def _final_verdicts(report: Report, lake: Lake) -> pd.DataFrame:
     gone = lake.quarantine[
         lake.quarantine["reasons"].map(lambda given: reasons.CONTRACT_CHANGED in given).astype(bool)
     ]
-    verdicts = _indexed(bronze)[[*COORDINATES, "verdict"]].copy()
+    verdicts = _indexed(bronze)[[*COORDINATES, "_query_id", "_batch_id", "verdict"]].copy()
     changed = verdicts.index.isin(_indexed(gone).index) & (verdicts["verdict"] == "silver")
     verdicts.loc[changed, "verdict"] = "rejected"
     return verdicts
@@ -198,7 +198,7 @@ def _comparable(value: Any) -> object:
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
 
 
-def _ledger_problems(log: pd.DataFrame, lake: Lake, are_verdicts_first: bool) -> Iterator[str]:
+def _ledger_problems(log: pd.DataFrame, lake: Lake, verdicts: pd.DataFrame | None) -> Iterator[str]:
     """What does not close: batches, counts, offsets."""
     ledger = lake.ledger
     batch = ["query_id", "batch_id"]
@@ -207,13 +207,14 @@ def _ledger_problems(log: pd.DataFrame, lake: Lake, are_verdicts_first: bool) ->
     for row in ledger.to_dict("records"):
         if row["read"] != sum(int(row[verdict]) for verdict in VERDICTS):
             yield f"batch {row['batch_id']}: read {row['read']} is not the sum of its verdicts"
-    if are_verdicts_first:
-        yield from _batch_problems(lake)
+    if verdicts is not None:
+        yield from _batch_problems(verdicts, lake)
     yield from _offset_problems(log, ledger)
 
 
-def _batch_problems(lake: Lake) -> Iterator[str]:
-    bronze = lake.bronze.groupby(["_query_id", "_batch_id"])["verdict"].value_counts().unstack(fill_value=0)
+def _batch_problems(verdicts: pd.DataFrame, lake: Lake) -> Iterator[str]:
+    batches = verdicts.groupby(["_query_id", "_batch_id"])
+    bronze = batches["verdict"].value_counts().unstack(fill_value=0)
     counted = lake.ledger.drop_duplicates(["query_id", "batch_id"]).set_index(["query_id", "batch_id"])
     for batch in bronze.index.difference(counted.index):
         yield f"bronze has batch {batch}, the ledger does not"

@@ -1,0 +1,88 @@
+"""The streaming job, killed at one point of its first batch: `crashing_stream.py SIDE POINT SIGNAL ...`.
+
+SIDE is before or after; POINT the commit of bronze, silver, quarantine, ledger or checkpoint; SIGNAL is KILL
+or TERM; then come the job's own arguments.
+The product has no hook for this: its own functions are wrapped here. KILL ends JVM and Python, as a machine's
+death does; TERM goes to the JVM alone, as the worker of a cluster sends it.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyspark import SparkContext
+
+from medallion_spark.stream.ledger import Ledger
+from medallion_spark.stream.run import Stream
+from medallion_spark.stream.tables import LakeTable
+
+JOB = Path(__file__).parents[2] / "spark_jobs" / "stream_to_silver.py"
+
+
+def die(how: signal.Signals) -> None:
+    """End this driver; with SIGTERM, Python goes on until it notices."""
+    print(f"fault: {how.name} now", flush=True)
+    gateway: Any = SparkContext._gateway
+    os.kill(gateway.proc.pid, how)
+    if how is signal.SIGKILL:
+        os.kill(os.getpid(), how)
+
+
+def crash_around(
+    owner: type, point: Callable[[Any], str], wanted: tuple[str, str], how: signal.Signals
+) -> None:
+    """Wrap `owner.append` so that the driver dies before or after the commit at the wanted point."""
+    append = owner.append  # type: ignore[attr-defined]  # both tables have it
+
+    def wrapped(self: Any, *arguments: Any) -> Any:
+        if wanted == ("before", point(self)):
+            die(how)
+        result = append(self, *arguments)
+        if wanted == ("after", point(self)):
+            die(how)
+        return result
+
+    owner.append = wrapped  # type: ignore[attr-defined]
+
+
+def crash_after_checkpoint(how: signal.Signals) -> None:
+    """Die when Spark has committed its first micro-batch of this run."""
+    start = Stream._start
+
+    def wrapped(self: Stream) -> Any:
+        commits = Path(self._paths.checkpoint) / "commits"
+        before = set(commits.glob("[0-9]*"))
+
+        def watch() -> None:
+            while set(commits.glob("[0-9]*")) == before:
+                time.sleep(0.002)
+            die(how)
+
+        threading.Thread(target=watch, daemon=True).start()
+        return start(self)
+
+    Stream._start = wrapped  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Plant the crash, then run the job as it is."""
+    side, point, how = sys.argv[1], sys.argv[2], signal.Signals[f"SIG{sys.argv[3]}"]
+    if point == "checkpoint":
+        crash_after_checkpoint(how)
+    else:
+        crash_around(LakeTable, lambda table: table.name, (side, point), how)
+        crash_around(Ledger, lambda _: "ledger", (side, point), how)
+    sys.argv = [str(JOB), *sys.argv[4:]]
+    runpy.run_path(str(JOB), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
