@@ -25,18 +25,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from pyspark import StorageLevel, inheritable_thread_target
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
-from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.stream import accounting, deduplicate
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER, Numbers, Row
 from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.parsing import Lateness, parse_records
-from medallion_spark.stream.source import RECORD_COLUMNS
+from medallion_spark.stream.rows import Origin, bronze_rows, derive, quarantine_rows, silver_rows
 from medallion_spark.stream.tables import Commit, LakeTable, StreamTables
 
 logger = logging.getLogger(__name__)
@@ -220,25 +219,9 @@ class MicroBatches:
         )
         ingested = stored.agg(F.unix_micros(F.max("ingested_at")).alias("at")).collect()
         clock = _moment(ingested[0]["at"])
-        records = stored.withColumnRenamed("timestamp_type", "timestampType")
-        parsed = parse_records(
-            records.select(*RECORD_COLUMNS, F.struct("verdict", "reasons").alias("judged")),
-            self._dataset,
-            clock=clock,
-            lateness=None,
-        )
-        faults = F.array_remove("reasons", reasons.FUTURE)
-        is_changed = (F.col("judged.verdict") == SILVER) & (F.size(faults) > 0)
         first = (
-            parsed.withColumn("verdict", F.when(is_changed, REJECTED).otherwise(F.col("judged.verdict")))
-            .withColumn(
-                "reasons",
-                F.when(is_changed, F.array(F.lit(reasons.CONTRACT_CHANGED))).otherwise(
-                    F.col("judged.reasons")
-                ),
-            )
+            derive(stored, self._dataset, clock)
             .withColumn("task", F.lit(0))
-            .drop("judged")
             .persist(StorageLevel.MEMORY_AND_DISK)
         )
         rows = accounting.summarise(first, self._dataset)
@@ -321,66 +304,32 @@ class MicroBatches:
 
     def _bronze_rows(self, judged: Judged, batch_id: int) -> DataFrame:
         frame = self._few_files(judged.records, judged.numbers.read)
-        return frame.select(
-            *_record(),
-            F.lit(judged.clock).alias("ingested_at"),
-            F.lit(judged.clock.date()).alias("ingest_date"),
-            *self._batch(batch_id),
-            *self._verdict(),
-        )
+        return bronze_rows(frame, self._origin(judged, batch_id))
 
     def _quarantine_rows(self, judged: Judged, batch_id: int) -> DataFrame:
         frame = judged.records.where(F.col("verdict").isin(LATE, REJECTED))
-        # The same record gets the same id on every execution.
-        identity = F.sha2(F.concat_ws("/", *deduplicate.COORDINATES), 256)
-        return self._few_files(frame, judged.numbers.quarantine).select(
-            identity.alias("quarantine_id"),
-            *_record(),
-            F.lit(judged.clock).alias("quarantined_at"),
-            F.lit(judged.clock.date()).alias("ingest_date"),
-            *self._batch(batch_id),
-            *self._verdict(),
-        )
+        rows = self._few_files(frame, judged.numbers.quarantine)
+        return quarantine_rows(rows, self._origin(judged, batch_id))
 
     def _silver_rows(self, judged: Judged, batch_id: int, partitions: int) -> DataFrame:
-        dataset = self._dataset
         frame = judged.records.where(F.col("verdict") == SILVER)
-        place = accounting.silver_partition(dataset)
-        ours: dict[str, Column] = {
-            **{name: F.col(f"fields.{name}") for name in dataset.events.column_names},
-            "defaulted_fields": F.col("defaulted"),
-            **{f"_{name}": F.col(name) for name in deduplicate.COORDINATES},
-            "_query_id": F.lit(self._query_id),
-            "_batch_id": F.lit(batch_id).cast("long"),
-            "_enqueued_at": F.col("timestamp"),
-            "_processed_at": F.lit(judged.clock),
-            **place,
-        }
-        missing = [name for name in dataset.silver.column_names if name not in ours]
-        if missing:
-            raise StreamError(f"the stream cannot fill silver's {', '.join(missing)}: change its contract")
         if partitions > MANY_PARTITIONS:
-            frame = frame.repartition(*place.values())
+            frame = frame.repartition(*accounting.silver_partition(self._dataset).values())
         else:
             frame = self._few_files(frame, judged.numbers.verdicts[SILVER])
-        return frame.select(*(ours[name].alias(name) for name in dataset.silver.column_names))
+        return silver_rows(frame, self._dataset, self._origin(judged, batch_id))
 
     def _few_files(self, frame: DataFrame, rows: int) -> DataFrame:
         cores = self._spark.sparkContext.defaultParallelism
         return frame.coalesce(max(1, min(cores, -(-rows // ROWS_A_FILE))))
 
-    def _batch(self, batch_id: int) -> tuple[Column, Column]:
-        return F.lit(self._query_id).alias("_query_id"), F.lit(batch_id).cast("long").alias("_batch_id")
-
-    def _verdict(self) -> tuple[Column, ...]:
-        return F.col("verdict"), F.col("reasons"), F.lit(self._dataset.fingerprint).alias("contract_hash")
-
-
-def _record() -> list[Column]:
-    return [
-        F.col(name).alias("timestamp_type") if name == "timestampType" else F.col(name)
-        for name in RECORD_COLUMNS
-    ]
+    def _origin(self, judged: Judged, batch_id: int) -> Origin:
+        return Origin(
+            query_id=F.lit(self._query_id),
+            batch_id=F.lit(batch_id),
+            clock=F.lit(judged.clock),
+            contract_hash=F.lit(self._dataset.fingerprint),
+        )
 
 
 def _with_repeats(first: DataFrame, repeats: DataFrame) -> DataFrame:

@@ -31,6 +31,16 @@ STORED = Origin(F.col("_query_id"), F.col("_batch_id"), F.col("ingested_at"), F.
 """As bronze's own rows say it: for the records of `derive`."""
 
 
+def bronze_rows(judged: DataFrame, origin: Origin) -> DataFrame:
+    """Bronze's rows of the judged records: every one of them."""
+    return judged.select(
+        *_record(),
+        origin.clock.alias("ingested_at"),
+        origin.clock.cast("date").alias("ingest_date"),
+        *_decision(origin),
+    )
+
+
 def silver_rows(judged: DataFrame, dataset: Dataset, origin: Origin) -> DataFrame:
     """Silver's rows, in the contract's columns, of the judged records (`fields`, `defaulted`, `verdict`).
 
@@ -59,22 +69,27 @@ def quarantine_rows(judged: DataFrame, origin: Origin) -> DataFrame:
     identity = F.sha2(F.concat_ws("/", *COORDINATES), 256)
     return judged.where(F.col("verdict").isin(LATE, REJECTED)).select(
         identity.alias("quarantine_id"),
-        *record_columns(),
+        *_record(),
         origin.clock.alias("quarantined_at"),
         origin.clock.cast("date").alias("ingest_date"),
-        origin.query_id.alias("_query_id"),
-        origin.batch_id.cast("long").alias("_batch_id"),
-        "verdict",
-        "reasons",
-        origin.contract_hash.alias("contract_hash"),
+        *_decision(origin),
     )
 
 
-def record_columns() -> list[Column]:
-    """The Kafka record as the lake names it."""
+def _record() -> list[Column]:
     return [
         F.col(name).alias("timestamp_type") if name == "timestampType" else F.col(name)
         for name in RECORD_COLUMNS
+    ]
+
+
+def _decision(origin: Origin) -> list[Column]:
+    return [
+        origin.query_id.alias("_query_id"),
+        origin.batch_id.cast("long").alias("_batch_id"),
+        F.col("verdict"),
+        F.col("reasons"),
+        origin.contract_hash.alias("contract_hash"),
     ]
 
 
