@@ -1,0 +1,167 @@
+"""Replay: which quarantine rows are open, what is sent, and what became of it. Real Delta tables, no JVM."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from medallion_contracts.errors import ParameterError
+from medallion_contracts.lake import LakePaths
+from medallion_contracts.loader import load_dataset
+from medallion_ops.replay import Quarantine, Selection, outcome
+from medallion_ops.tasks.replay import selection
+
+from .settings_of_tests import settings
+
+DATASET = load_dataset("customers")
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SCHEMA = pa.schema(
+    [
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+        ("ingest_date", pa.date32()),
+        ("verdict", pa.string()),
+        ("reasons", pa.list_(pa.string())),
+    ]
+)
+
+
+def row(offset: int, verdict: str, reasons: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
+    return {
+        "key": b"k",
+        "value": f"raw-{offset}".encode(),
+        "topic": DATASET.topic,
+        "partition": 0,
+        "offset": offset,
+        "timestamp": NOON + timedelta(minutes=offset),
+        "headers": [],
+        "ingest_date": date(2026, 11, 24),
+        "verdict": verdict,
+        "reasons": list(reasons),
+        **changes,
+    }
+
+
+def replayed(offset: int, of: int, verdict: str, reasons: tuple[str, ...] = (), run: str = "run-1") -> Any:
+    headers = [
+        {"key": "medallion-origin", "value": f"{DATASET.topic}/0/{of}".encode()},
+        {"key": "medallion-replay", "value": run.encode()},
+    ]
+    return row(offset, verdict, reasons, topic=DATASET.replay_topic, headers=headers)
+
+
+class Lake:
+    """The quarantine and bronze of a lake in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = LakePaths(str(folder), DATASET.name)
+        self.quarantine = Quarantine(settings(LAKE_URI=str(folder), LAKE_AUTH="none").lake, DATASET)
+
+    def quarantines(self, *rows: dict[str, Any]) -> None:
+        write_deltalake(self._paths.quarantine, pa.Table.from_pylist(list(rows), SCHEMA), mode="append")
+
+    def takes_in(self, *rows: dict[str, Any]) -> None:
+        write_deltalake(self._paths.bronze, pa.Table.from_pylist(list(rows), SCHEMA), mode="append")
+
+    def sent(self, chosen: Selection | None = None) -> list[bytes | None]:
+        return [record.value for record in self.quarantine.records(chosen or Selection(), "run-1")]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    made = Lake(tmp_path)
+    made.quarantines(
+        row(1, "rejected", ("malformed",)),
+        row(2, "rejected", ("type:a", "value:b")),
+        row(3, "late"),
+        row(4, "rejected", ("value:b",)),
+    )
+    return made
+
+
+def test_a_lake_without_quarantine_has_nothing_to_replay(tmp_path: Path) -> None:
+    assert Lake(tmp_path).quarantine.count(Selection()) == {"rows": 0}
+
+
+def test_rows_are_counted_by_reason(lake: Lake) -> None:
+    counts = {"rows": 4, "late": 1, "malformed": 1, "type:a": 1, "value:b": 2}
+    assert lake.quarantine.count(Selection()) == counts
+
+
+def test_rows_are_chosen_by_any_of_their_reasons(lake: Lake) -> None:
+    assert lake.sent(Selection(frozenset({"type:a", "malformed"}))) == [b"raw-1", b"raw-2"]
+    assert lake.sent(Selection(frozenset({"late"}))) == [b"raw-3"]
+
+
+def test_rows_are_chosen_by_the_time_kafka_got_them(lake: Lake) -> None:
+    two_to_three = Selection(since=NOON + timedelta(minutes=2), until=NOON + timedelta(minutes=4))
+    assert lake.sent(two_to_three) == [b"raw-2", b"raw-3"]
+
+
+def test_a_record_is_sent_byte_for_byte_with_its_coordinates(lake: Lake) -> None:
+    (record, *_) = lake.quarantine.records(Selection(), "run-1")
+    assert (record.key, record.value) == (b"k", b"raw-1")
+    assert dict(record.headers) == {
+        "medallion-origin": f"{DATASET.topic}/0/1".encode(),
+        "medallion-replay": b"run-1",
+    }
+
+
+def test_a_row_is_open_until_its_content_is_in_silver(lake: Lake) -> None:
+    lake.takes_in(
+        row(1, "rejected", ("malformed",)),  # its own record is no replay of it
+        replayed(0, of=2, verdict="silver"),
+        replayed(1, of=3, verdict="duplicate"),
+        replayed(2, of=4, verdict="rejected", reasons=("value:b",)),
+    )
+    assert lake.sent() == [b"raw-1", b"raw-4"]
+
+
+def test_a_replay_that_came_back_is_not_a_row_of_its_own(lake: Lake) -> None:
+    lake.quarantines(replayed(0, of=4, verdict="rejected", reasons=("value:b",)))
+    assert lake.quarantine.count(Selection())["rows"] == 4
+
+
+def test_headers_that_are_not_ours_do_no_harm(lake: Lake) -> None:
+    foreign = [{"key": "medallion-origin", "value": b"\xff"}, {"key": "x", "value": None}]
+    lake.takes_in(row(9, "silver", topic=DATASET.replay_topic, headers=foreign))
+    assert lake.quarantine.count(Selection())["rows"] == 4
+
+
+def test_the_outcome_counts_each_record_of_the_run_once_by_its_first_verdict(lake: Lake) -> None:
+    lake.takes_in(
+        replayed(0, of=1, verdict="rejected", reasons=("malformed",)),
+        replayed(1, of=2, verdict="silver"),
+        replayed(2, of=3, verdict="duplicate"),
+        replayed(3, of=2, verdict="duplicate"),  # sent again by a retried task
+        replayed(4, of=4, verdict="silver", run="another run"),
+    )
+    assert outcome(lake.quarantine.judged(), "run-1") == {
+        "judged": 3,
+        "accepted": 1,
+        "duplicate": 1,
+        "still_rejected": 1,
+        "reasons": {"malformed": 1},
+    }
+
+
+def test_all_problems_of_the_parameters_are_named_together() -> None:
+    with pytest.raises(ParameterError) as raised:
+        selection({"from": "last week", "to": "soon"})
+    assert len(raised.value.problems) == 2
+    with pytest.raises(ParameterError, match="must be before"):
+        selection({"from": "2026-11-24T10:00:00+02:00", "to": "2026-11-24T08:00:00Z"})
+
+
+def test_a_time_without_an_offset_is_utc() -> None:
+    assert selection({"from": "2026-11-24T10:00:00"}).since == datetime(2026, 11, 24, 10, tzinfo=UTC)
