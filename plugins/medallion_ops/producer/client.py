@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from kafka.errors import (
 )
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from medallion_contracts.errors import ServiceUnavailable
+from medallion_contracts.errors import ServiceUnavailable, SettingsError
 from medallion_ops.producer.records import MAX_REQUEST_BYTES
 from medallion_ops.settings import KafkaSettings
 
@@ -48,7 +49,11 @@ class _EntraTokens(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python
 
 
 def kafka_client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments of any kafka-python client: address, login, and the times that Event Hubs needs."""
+    """Keyword arguments of any kafka-python client: address, login, and the times that Event Hubs needs.
+
+    Raises:
+        SettingsError: The file of certificates cannot be read.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap.split(","),
         "security_protocol": settings.security_protocol,
@@ -58,8 +63,8 @@ def kafka_client_options(settings: KafkaSettings) -> dict[str, Any]:
         "metadata_max_age_ms": 180_000,
         "connections_max_idle_ms": 180_000,  # Event Hubs closes after 240 s without a word
     }
-    if settings.ca_file is not None:
-        options["ssl_cafile"] = str(settings.ca_file)
+    if settings.security_protocol in ("SSL", "SASL_SSL"):
+        options["ssl_context"] = _ssl_context(settings)
     if settings.sasl_mechanism == "OAUTHBEARER":
         options.update(sasl_mechanism="OAUTHBEARER", sasl_oauth_token_provider=_EntraTokens(settings))
     elif settings.sasl_mechanism is not None:
@@ -69,6 +74,17 @@ def kafka_client_options(settings: KafkaSettings) -> dict[str, Any]:
             sasl_plain_password=settings.password.reveal() if settings.password else None,
         )
     return options
+
+
+def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
+    """Made here, because the client would try an unreadable file again until its time is over."""
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        problem = (
+            f"MEDALLION_KAFKA_CA_FILE: {settings.ca_file} is no readable PEM file ({error.strerror or error})"
+        )
+        raise SettingsError("the settings are not valid", [problem]) from error
 
 
 class _LastRefusal(logging.Handler):
@@ -109,14 +125,16 @@ def broker_errors(settings: KafkaSettings) -> Iterator[None]:
             yield
     except (KafkaError, OSError) as error:
         reason = refusal.reason or error
-        raise ServiceUnavailable(f"Kafka at {settings.bootstrap}: {_explained(reason)}") from error
+        raise ServiceUnavailable(f"Kafka at {settings.bootstrap}: {_explained(reason, settings)}") from error
 
 
-def _explained(reason: BaseException) -> str:
-    if isinstance(reason, SaslAuthenticationFailedError):
+def _explained(reason: BaseException, settings: KafkaSettings) -> str:
+    # kafka-python often loses the broker's last word when it comes together with the end of the connection.
+    is_cut_off = settings.sasl_mechanism is not None and "socket disconnected" in str(reason)
+    if is_cut_off or isinstance(reason, SaslAuthenticationFailedError):
         return (
-            "the broker refuses the login; see MEDALLION_KAFKA_USERNAME, MEDALLION_KAFKA_PASSWORD and "
-            "MEDALLION_KAFKA_SASL_MECHANISM"
+            f"the broker refuses the login{' or hangs up' if is_cut_off else ''}; see "
+            "MEDALLION_KAFKA_USERNAME, MEDALLION_KAFKA_PASSWORD and MEDALLION_KAFKA_SASL_MECHANISM"
         )
     if isinstance(reason, AuthorizationError):
         return f"the login may not do this ({type(reason).__name__}); see MEDALLION_KAFKA_USERNAME"

@@ -1,10 +1,12 @@
 """From settings to the options of Kafka's Python clients."""
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from medallion_contracts.errors import ServiceUnavailable
+from medallion_contracts.errors import ServiceUnavailable, SettingsError
 from medallion_ops.producer.client import broker_errors, kafka_client_options
 from medallion_ops.settings import KafkaSettings
 
@@ -14,7 +16,6 @@ EVENT_HUBS = {
     "MEDALLION_KAFKA_SASL_MECHANISM": "PLAIN",
     "MEDALLION_KAFKA_USERNAME": "$ConnectionString",
     "MEDALLION_KAFKA_PASSWORD": "Endpoint=sb://ns/;SharedAccessKey=marked-secret",
-    "MEDALLION_KAFKA_CA_FILE": "/etc/ssl/ca.pem",
 }
 
 
@@ -30,9 +31,20 @@ def test_event_hubs_gets_its_login_and_its_times() -> None:
     assert options["sasl_mechanism"] == "PLAIN"
     assert options["sasl_plain_username"] == "$ConnectionString"
     assert options["sasl_plain_password"] == EVENT_HUBS["MEDALLION_KAFKA_PASSWORD"]
-    assert options["ssl_cafile"] == "/etc/ssl/ca.pem"
+    assert options["ssl_context"].check_hostname
     assert options["request_timeout_ms"] == 60_000
     assert options["metadata_max_age_ms"] == options["connections_max_idle_ms"] == 180_000
+
+
+def test_a_file_of_certificates_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None:
+    settings = KafkaSettings.from_environment(EVENT_HUBS)
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for file in (empty, tmp_path / "none.pem"):
+        with pytest.raises(
+            SettingsError, match=f"MEDALLION_KAFKA_CA_FILE: .*{file.name} is no readable PEM file"
+        ):
+            kafka_client_options(replace(settings, ca_file=file))
 
 
 def test_a_service_principal_asks_for_tokens_of_the_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
