@@ -1,4 +1,7 @@
-"""The data dictionary: every table and column of a dataset as Markdown, made from the contracts. `make docs` writes it anew."""
+"""The data dictionary: every table and column of a dataset as Markdown, made from the contracts.
+
+`make docs` writes it anew.
+"""
 
 from __future__ import annotations
 
