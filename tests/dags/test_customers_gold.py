@@ -39,7 +39,7 @@ def test_edges(dag: SerializedDAG) -> None:
 
 
 def test_it_runs_hourly_one_run_at_a_time_without_catching_up(dag: SerializedDAG) -> None:
-    assert dag.timetable.summary == "0 * * * *"
+    assert dag.schedule == "@hourly"
     assert dag.max_active_runs == 1
     assert not dag.catchup
 

@@ -80,6 +80,7 @@ def audit_set(dsn: Secret, dataset: Dataset, set_id: int, data_docs: Path | None
             f"failed: {', '.join(failed)}" if failed else "all hold",
             time.monotonic() - started,
         )
+    findings.sort(key=lambda finding: (finding.table, finding.name))
     verdict = Verdict(set_id, plan.suite_hash, tuple(findings))
     with gold_connection(dsn) as connection:
         keep_verdict(connection, verdict)

@@ -1,0 +1,171 @@
+"""A person's decision: tied to the set shown, recorded, and the only way past a failed gate."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from medallion_contracts.errors import GoldError
+from medallion_contracts.model import Severity
+from medallion_ops.decision import (
+    Decision,
+    Option,
+    answer,
+    ask,
+    exclusion_decided,
+    options_for,
+    reject_failing_rows,
+    release_row,
+)
+from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
+from medallion_ops.publish.transaction import publish_set
+from staged_sets import DATASET, NOON, GoldDatabase, version
+
+NOW = datetime(2026, 5, 4, 13, 0, tzinfo=UTC)
+
+
+def failed(set_id: int, *labels: str, about_rows: bool = True) -> Verdict:
+    findings = [
+        Finding(*label.split(".", 1), "expect", "A rule.", Severity.CRITICAL, about_rows, False, 2, 1)
+        for label in labels or ("customers.tenure_in_range",)
+    ]
+    return Verdict(set_id, "hash", tuple(findings))
+
+
+def held_back(gold: GoldDatabase, *, about_rows: bool = True) -> tuple[int, Verdict]:
+    """A set with one impossible tenure, and the verdict on it."""
+    set_id = gold.stage([version("A"), version("B", tenure=1201)])
+    verdict = failed(set_id, about_rows=about_rows)
+    with psycopg.connect(gold.dsn) as connection:
+        keep_verdict(connection, verdict)
+        ask(connection, set_id, "task-1", options_for(verdict))
+    return set_id, verdict
+
+
+def decide(gold: GoldDatabase, option: str, *, task: str = "task-1", by: str | None = "grace") -> Decision:
+    with psycopg.connect(gold.dsn) as connection:
+        return answer(connection, task, option, by, NOW)
+
+
+def test_publish_anyway_publishes_and_names_who_and_when(gold: GoldDatabase) -> None:
+    set_id, _ = held_back(gold)
+
+    decide(gold, Option.ANYWAY)
+    publish_set(gold.secret, DATASET, set_id)
+
+    assert gold.query("SELECT decision, decided_by, decided_at FROM gold.publications") == [
+        ("publish anyway", "grace", NOW)
+    ]
+    assert gold.query("SELECT tenure FROM gold.customers ORDER BY 1") == [(10,), (1201,)]
+
+
+def test_keeping_it_blocked_leaves_gold_alone(gold: GoldDatabase) -> None:
+    set_id, _ = held_back(gold)
+
+    decision = decide(gold, Option.KEEP_BLOCKED, by=None)
+
+    assert decision.option_in_force is Option.KEEP_BLOCKED
+    with pytest.raises(GoldError, match="nobody approved"):
+        publish_set(gold.secret, DATASET, set_id)
+
+
+def test_an_answer_to_an_older_set_is_refused(gold: GoldDatabase) -> None:
+    set_id, _ = held_back(gold)
+    newer = gold.stage([version("A")])
+
+    decision = decide(gold, Option.ANYWAY)
+
+    assert decision.option_in_force is Option.KEEP_BLOCKED
+    assert decision.refused == f"the answer is about set {set_id}, but set {newer} has been written since"
+    with pytest.raises(GoldError, match="nobody approved"):
+        publish_set(gold.secret, DATASET, set_id)
+    assert gold.value("SELECT refused FROM audit.decisions") == decision.refused
+
+
+def test_an_answer_after_gold_moved_on_is_refused(gold: GoldDatabase) -> None:
+    first = gold.stage([version("A")])
+    held_back(gold)
+    gold.query(
+        "INSERT INTO gold.publications (dataset, run_id, set_id, kind, silver_table_id, to_version, rows, "
+        "decision, written_at) SELECT dataset, run_id, set_id, kind, silver_table_id, to_version, '{}', "
+        f"'passed', now() FROM staging.manifests WHERE set_id = {first}"
+    )
+
+    assert "gold has been published since" in str(decide(gold, Option.ANYWAY).refused)
+
+
+def test_leaving_rows_out_is_refused_where_it_was_not_offered(gold: GoldDatabase) -> None:
+    held_back(gold, about_rows=False)
+
+    assert "not among the options" in str(decide(gold, Option.WITHOUT_FAILING_ROWS).refused)
+
+
+def test_an_answer_to_no_question_is_an_error(gold: GoldDatabase) -> None:
+    with pytest.raises(GoldError, match="clear the task"):
+        decide(gold, Option.ANYWAY, task="another")
+
+
+def test_failing_rows_are_rejected_once_with_their_reasons(gold: GoldDatabase) -> None:
+    _, verdict = held_back(gold)
+    decide(gold, Option.WITHOUT_FAILING_ROWS)
+
+    with psycopg.connect(gold.dsn) as connection:
+        assert exclusion_decided(connection, "customers", "run").decided_by == "grace"
+        counts = [reject_failing_rows(connection, DATASET, verdict, "grace") for _ in range(2)]
+
+    assert counts == [1, 1]
+    assert gold.query(
+        "SELECT customer_id, updated_at, expectations, rejected_by FROM audit.rejected_rows"
+    ) == [("B", NOON, ["customers.tenure_in_range"], "grace")]
+
+
+def test_a_row_that_fails_several_expectations_is_rejected_once(gold: GoldDatabase) -> None:
+    set_id = gold.stage([version("B", tenure=1201, gender="?")])
+    labels = ("customers.gender_allowed", "customers.tenure_in_range", "customer_history.tenure_in_range")
+
+    with psycopg.connect(gold.dsn) as connection:
+        reject_failing_rows(connection, DATASET, failed(set_id, *labels), "grace")
+
+    [(expectations,)] = gold.query("SELECT expectations FROM audit.rejected_rows")
+    assert sorted(expectations) == sorted(labels)
+
+
+def test_the_set_written_without_the_rows_carries_the_decision(gold: GoldDatabase) -> None:
+    held_back(gold)
+    decide(gold, Option.WITHOUT_FAILING_ROWS)
+    without = gold.stage([version("A")])
+    with psycopg.connect(gold.dsn) as connection:
+        keep_verdict(
+            connection,
+            Verdict(
+                without,
+                "hash",
+                (
+                    failed(without)
+                    .findings[0]
+                    .__class__("customers", "rule", "expect", "A rule.", Severity.CRITICAL, True, True, 1),
+                ),
+            ),
+        )
+
+    publish_set(gold.secret, DATASET, without)
+
+    assert gold.query("SELECT decision, decided_by FROM gold.publications") == [
+        ("publish without the failing rows", "grace")
+    ]
+
+
+def test_a_released_row_may_be_rejected_again(gold: GoldDatabase) -> None:
+    _, verdict = held_back(gold)
+
+    with psycopg.connect(gold.dsn) as connection:
+        reject_failing_rows(connection, DATASET, verdict, "grace")
+        assert release_row(connection, DATASET, "B", NOON, "ada")
+        assert not release_row(connection, DATASET, "B", NOON, "ada")
+        reject_failing_rows(connection, DATASET, verdict, "grace")
+
+    assert gold.query(
+        "SELECT released_by, released_at IS NULL FROM audit.rejected_rows ORDER BY rejection_id"
+    ) == [("ada", False), (None, True)]
