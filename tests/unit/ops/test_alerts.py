@@ -1,0 +1,105 @@
+"""Failure mails: what they tell, and what they must not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+import pytest
+
+from medallion_contracts.errors import GoldError, SettingsError
+from medallion_ops.alerts.failures import failure_mail, reason
+from medallion_ops.alerts.mail import Mail, compose, message
+
+from .settings_of_tests import settings
+
+ALERTS = settings().alerts
+
+
+@dataclass
+class Task:
+    dag_id: str = "customers_gold"
+    task_id: str = "publish"
+    run_id: str = "scheduled__2026-11-24T12:00:00+00:00"
+    try_number: int = 3
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def sent(mail: Mail) -> EmailMessage:
+    wire = message(mail, ALERTS.sender, ALERTS.to).as_bytes()
+    parsed = message_from_bytes(wire, policy=policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
+
+
+def bodies(mail: Mail) -> str:
+    return "".join(part.get_content() for part in sent(mail).iter_parts())
+
+
+def test_a_failure_mail_names_task_run_reason_and_link() -> None:
+    mail = failure_mail({"ti": Task(), "exception": GoldError("staging is empty: write again")}, ALERTS)
+    assert mail.subject == "[medallion] customers_gold: publish failed"
+    for text in (mail.text, mail.html):
+        assert "staging is empty: write again" in text
+        assert "scheduled__2026-11-24T12:00:00+00:00" in text
+        assert "runs/scheduled__2026-11-24T12%3A00%3A00%2B00%3A00/tasks/publish" in text
+
+
+def test_text_and_html_say_the_same_to_every_recipient() -> None:
+    mail = compose("subject", "lead", {"a": "b"}, {"link": "https://example.com"})
+    received = sent(mail)
+    assert received["To"] == "data@example.com"
+    assert received.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in received.iter_parts()] == ["text/plain", "text/html"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Key (email)=(jane@example.com) already exists"),
+        caused(RuntimeError("jane@example.com"), ValueError("jane@example.com")),
+    ],
+)
+def test_a_librarys_message_stays_in_the_log_as_it_may_quote_a_customer(error: Exception) -> None:
+    told = reason(error)
+    assert "jane" not in told
+    assert type(error).__name__ in told
+    assert "log" in told
+
+
+def test_our_own_message_is_told_however_deep_it_is() -> None:
+    ours = SettingsError("the settings are not valid", ["MEDALLION_LAKE_URI is not set"])
+    assert "MEDALLION_LAKE_URI is not set" in reason(caused(RuntimeError("command line"), ours))
+
+
+def test_a_task_that_was_killed_has_no_message() -> None:
+    assert "log" in reason(None)
+
+
+def test_markup_in_a_message_is_shown_not_obeyed() -> None:
+    mail = compose(
+        "s", "<b>lead</b>", {"<i>": "<script>alert(1)</script>"}, {"<x>": "https://e.com/?a='><b>"}
+    )
+    assert "<script>" not in mail.html
+    assert "<b>" not in mail.html
+    assert "&lt;script&gt;" in mail.html
+
+
+def test_a_link_that_is_no_web_address_is_not_clickable() -> None:
+    assert "href" not in compose("s", "l", {}, {"click": "javascript:alert(1)"}).html
+
+
+def test_a_line_break_in_a_subject_adds_no_header() -> None:
+    received = sent(compose("failed\r\nBcc: eve@example.com", "lead", {}, {}))
+    assert received["Bcc"] is None
+    assert "Bcc: eve@example.com" in received["Subject"]
+
+
+def test_without_an_address_of_airflow_there_is_no_link() -> None:
+    mail = failure_mail({"ti": Task(), "exception": None}, settings(AIRFLOW_URL="").alerts)
+    assert "http" not in mail.html
