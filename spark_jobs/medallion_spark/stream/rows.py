@@ -27,8 +27,9 @@ class Origin:
     contract_hash: Column
 
 
-STORED = Origin(F.col("_query_id"), F.col("_batch_id"), F.col("ingested_at"), F.col("contract_hash"))
-"""As bronze's own rows say it: for the records of `derive`."""
+def stored_origin() -> Origin:
+    """As bronze's own rows say it: for the records of `derive`."""
+    return Origin(F.col("_query_id"), F.col("_batch_id"), F.col("ingested_at"), F.col("contract_hash"))
 
 
 def bronze_rows(judged: DataFrame, origin: Origin) -> DataFrame:
@@ -105,7 +106,7 @@ def derive(stored: DataFrame, dataset: Dataset, clock: datetime) -> DataFrame:
         clock: of the micro-batch, UTC; only `event_time` depends on it.
 
     Returns:
-        as `parse_records`, with `verdict`, `reasons` and the columns of `STORED`.
+        as `parse_records`, with `verdict`, `reasons` and the columns of `stored_origin`.
     """
     records = stored.withColumnRenamed("timestamp_type", "timestampType").select(
         *RECORD_COLUMNS,
