@@ -10,7 +10,7 @@ from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import load_dataset
 from medallion_spark.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session import open_session
-from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
 from medallion_spark.stream.run import Stream
 from medallion_spark.stream.source import add_kafka_arguments, kafka_access
 
@@ -32,33 +32,12 @@ def _parser() -> argparse.ArgumentParser:
         help="time from one micro-batch to the next (default: %(default)s)",
     )
     group.add_argument(
-        "--watermark-minutes",
-        type=float,
-        default=defaults.watermark_minutes,
-        help="how far an event may be behind the newest one of its Kafka partition (default: %(default)s)",
-    )
-    group.add_argument(
         "--max-offsets-per-trigger",
         type=int,
         default=defaults.max_offsets_per_trigger,
         help="most records of one micro-batch; the default fits an executor of 2 GiB (default: %(default)s)",
     )
-    group.add_argument(
-        "--lateness",
-        choices=("judge", "accept"),
-        default=defaults.lateness,
-        help="accept: no event is late, for loading history (default: %(default)s)",
-    )
-    group.add_argument(
-        "--deduplicate",
-        choices=("versions", "latest"),
-        default=defaults.deduplicate,
-        help="versions: keep every distinct version; latest: the newest of an entity in each micro-batch "
-        "(default: %(default)s)",
-    )
-    group.add_argument(
-        "--reject-unknown-fields", action="store_true", help="reject records with fields the contract lacks"
-    )
+    add_verdict_arguments(group)
     group.add_argument(
         "--on-data-loss",
         choices=("fail", "count"),

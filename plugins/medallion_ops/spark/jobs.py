@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medallion_ops.settings import KafkaSettings, LakeSettings, Settings
+from medallion_ops.settings import KafkaSettings, LakeSettings, Settings, StreamSettings
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,8 @@ def stream_job(settings: Settings, dataset: str, *, submission: str) -> SparkJob
         *_lake(settings.lake, dataset),
         *_kafka(settings.kafka),
         *_option("--trigger-seconds", stream.trigger_seconds),
-        *_option("--watermark-minutes", stream.watermark_minutes),
         *_option("--max-offsets-per-trigger", stream.max_offsets_per_trigger),
-        *_option("--lateness", stream.lateness),
-        *_option("--deduplicate", stream.deduplicate),
-        *(["--reject-unknown-fields"] if stream.reject_unknown_fields else []),
+        *_verdicts(stream),
         *_option("--submission", submission),
     ]
     # Two cores and 2 GiB are what the default micro-batch is sized for.
@@ -54,7 +51,12 @@ def gold_job(settings: Settings, dataset: str, *, run_id: str, full: bool = Fals
 
 def rebuild_job(settings: Settings, dataset: str, *, mode: str, run_id: str) -> SparkJob:
     """Silver anew from bronze; `mode` is as-judged or judge-again."""
-    arguments = [*_lake(settings.lake, dataset), *_option("--mode", mode), *_option("--run-id", run_id)]
+    arguments = [
+        *_lake(settings.lake, dataset),
+        *_option("--mode", mode),
+        *_option("--run-id", run_id),
+        *_verdicts(settings.stream),
+    ]
     return SparkJob(f"{dataset}_rebuild", "rebuild_silver.py", tuple(arguments), 2, "2g", "1g")
 
 
@@ -62,6 +64,16 @@ def maintenance_job(settings: Settings, dataset: str, *, keep_from_version: int 
     """OPTIMIZE and VACUUM of the dataset's lake tables; keeps silver's changes from that version on."""
     arguments = [*_lake(settings.lake, dataset), *_option("--keep-from-version", keep_from_version)]
     return SparkJob(f"{dataset}_maintenance", "maintain_lake.py", tuple(arguments), 1, "1g", "1g")
+
+
+def _verdicts(stream: StreamSettings) -> list[str]:
+    """What decides a record's verdict beside the contract: the same for the stream and for judging again."""
+    return [
+        *_option("--watermark-minutes", stream.watermark_minutes),
+        *_option("--lateness", stream.lateness),
+        *_option("--deduplicate", stream.deduplicate),
+        *(["--reject-unknown-fields"] if stream.reject_unknown_fields else []),
+    ]
 
 
 def _lake(lake: LakeSettings, dataset: str) -> list[str]:

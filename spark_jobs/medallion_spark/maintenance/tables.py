@@ -8,17 +8,15 @@ is simply done again, as it deletes only what no kept version needs.
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
-from delta.exceptions import DeltaConcurrentModificationException
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+
+from medallion_spark.conflicts import retried
 
 FILE_BYTES = 128 * 1024 * 1024
 """What a compacted file is aimed at."""
@@ -26,7 +24,6 @@ FILE_BYTES = 128 * 1024 * 1024
 HOT = timedelta(hours=1)
 """A partition is left alone until its hour (or day) has been over for this long: late rows still come."""
 
-_ATTEMPTS = 5
 _MARGIN = timedelta(hours=1)
 """Between a commit's own clock and those of the files it names."""
 
@@ -40,9 +37,6 @@ _SETTINGS = {
     "spark.databricks.delta.vacuum.logging.enabled": "true",
     "spark.databricks.delta.vacuum.parallelDelete.enabled": "true",
 }
-
-_Result = TypeVar("_Result")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,14 +83,14 @@ def maintain_table(
         spark.conf.set(name, value)
     started = time.monotonic()
     before = _file_count(spark, path)
-    compacted, attempts = _retried(lambda: _compact(spark, path, now), path)
+    compacted, attempts = retried(lambda: _compact(spark, path, now), path)
     kept = _kept_age(spark, path, keep_from_version, now)
     deleted, skipped = 0, None
     hours = max(retention, kept or retention).total_seconds() / 3600
     if keep_from_version is not None and kept is None:
         skipped = f"the log no longer tells when version {keep_from_version} was written: publish first"
     else:
-        deleted, more = _retried(lambda: _vacuum(spark, path, hours), path)
+        deleted, more = retried(lambda: _vacuum(spark, path, hours), path)
         attempts = max(attempts, more)
     return Upkeep(
         table=path,
@@ -158,16 +152,3 @@ def _kept_age(spark: SparkSession, path: str, version: int | None, now: datetime
 
 def _file_count(spark: SparkSession, path: str) -> int:
     return int(DeltaTable.forPath(spark, path).detail().select("numFiles").collect()[0][0])
-
-
-def _retried(work: Callable[[], _Result], path: str) -> tuple[_Result, int]:
-    """The result, and the attempts it took."""
-    for attempt in range(1, _ATTEMPTS):
-        try:
-            return work(), attempt
-        except DeltaConcurrentModificationException as conflict:
-            _log.info(
-                "%s: another writer was faster (%s), attempt %d", path, type(conflict).__name__, attempt
-            )
-            time.sleep(2**attempt)
-    return work(), _ATTEMPTS

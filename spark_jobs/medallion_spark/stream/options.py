@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -40,3 +41,30 @@ class StreamOptions:
     def allowed_lateness(self) -> timedelta:
         """How far behind the watermark an event may be."""
         return timedelta(minutes=self.watermark_minutes)
+
+
+def add_verdict_arguments(group: argparse._ArgumentGroup) -> None:
+    """The arguments that decide what becomes of a record."""
+    defaults = StreamOptions()
+    group.add_argument(
+        "--watermark-minutes",
+        type=float,
+        default=defaults.watermark_minutes,
+        help="how far an event may be behind the newest one of its Kafka partition (default: %(default)s)",
+    )
+    group.add_argument(
+        "--lateness",
+        choices=("judge", "accept"),
+        default=defaults.lateness,
+        help="accept: no event is late, for loading history (default: %(default)s)",
+    )
+    group.add_argument(
+        "--deduplicate",
+        choices=("versions", "latest"),
+        default=defaults.deduplicate,
+        help="versions: keep every distinct version; latest: the newest of an entity in each micro-batch "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--reject-unknown-fields", action="store_true", help="reject records with fields the contract lacks"
+    )

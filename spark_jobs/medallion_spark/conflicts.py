@@ -1,0 +1,32 @@
+"""Delta commits that are tried again when another writer was faster."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from delta.exceptions import DeltaConcurrentModificationException
+
+ATTEMPTS = 5
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
+
+
+def retried(work: Callable[[], _Result], what: str) -> tuple[_Result, int]:
+    """The result of `work`, and the attempts it took.
+
+    Raises:
+        DeltaConcurrentModificationException: another writer was faster ATTEMPTS times in a row.
+    """
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return work(), attempt
+        except DeltaConcurrentModificationException as conflict:
+            _log.info(
+                "%s: another writer was faster (%s), attempt %d", what, type(conflict).__name__, attempt
+            )
+            time.sleep(2**attempt)
+    return work(), ATTEMPTS

@@ -1,0 +1,1 @@
+"""Silver and quarantine made anew from bronze."""

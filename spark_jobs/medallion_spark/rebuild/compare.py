@@ -1,0 +1,57 @@
+"""Whether two states of a table hold the same rows, told by Kafka coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Rows of the table as it was against what it should be; all 0 when it was right.
+
+    `missing` were not there, `unexpected` should not have been, `repeated` were there more than once,
+    `changed` had other values.
+    """
+
+    missing: int = 0
+    unexpected: int = 0
+    repeated: int = 0
+    changed: int = 0
+
+    @property
+    def are_none(self) -> bool:
+        """Whether the table was as it should be."""
+        return not any(asdict(self).values())
+
+
+def compare_rows(wanted: DataFrame, present: DataFrame, coordinates: tuple[str, str, str]) -> Differences:
+    """Compare all columns of `wanted` row by row, in one shuffle of hashes.
+
+    Args:
+        wanted: the rows that should be there, each of its coordinates once.
+        present: the rows that are there.
+        coordinates: names of topic, partition and offset.
+    """
+    names = wanted.columns
+
+    def hashed(rows: DataFrame, is_wanted: int) -> DataFrame:
+        # A null leaves Spark's hash as it was, so where the nulls are is hashed too.
+        content = F.xxhash64(*names, *(F.col(name).isNull() for name in names)).alias("content")
+        return rows.select(*coordinates, content, F.lit(is_wanted).alias("is_wanted"))
+
+    both = hashed(wanted, 1).unionAll(hashed(present, 0))
+    records = both.groupBy(*coordinates).agg(
+        F.sum("is_wanted").alias("wanted"),
+        F.sum(1 - F.col("is_wanted")).alias("present"),
+        (F.min("content") != F.max("content")).alias("differs"),
+    )
+    row = records.agg(
+        F.count_if("wanted > 0 AND present = 0").alias("missing"),
+        F.count_if("wanted = 0").alias("unexpected"),
+        F.count_if("present > 1").alias("repeated"),
+        F.count_if("wanted > 0 AND present > 0 AND differs").alias("changed"),
+    ).collect()[0]
+    return Differences(**row.asDict())

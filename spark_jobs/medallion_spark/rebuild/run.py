@@ -1,0 +1,201 @@
+"""Makes silver and quarantine what bronze says, in one commit each, while nobody else writes silver.
+
+What a kill leaves behind, and what the next run does:
+
+| killed | there is | the next run |
+|---|---|---|
+| before bronze's commit (judge-again) | all as it was | judges anew |
+| before silver's commit | new verdicts, the old silver | finds no verdict to change, replaces silver |
+| before quarantine's commit | both but quarantine | replaces quarantine; silver's commit is there already |
+
+The lease keeps the stream away until silver is replaced. A rebuild that is killed leaves a lease that is
+stale after a minute; the stop request, which whoever started the rebuild wrote, keeps the stream away until
+the rebuild has been done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from delta.tables import DeltaTable
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from medallion_contracts.errors import StreamError
+from medallion_contracts.lake import LakePaths
+from medallion_contracts.model import Dataset
+from medallion_spark.conflicts import retried
+from medallion_spark.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.rebuild.compare import Differences, compare_rows
+from medallion_spark.rebuild.judge_again import by_cause, judge_again, verdict_changes
+from medallion_spark.small_files import small_files
+from medallion_spark.stream.accounting import SILVER
+from medallion_spark.stream.control import LEASE_BEAT_SECONDS, STALE_SECONDS, Lease
+from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.rows import derive, quarantine_rows, silver_rows, stored_origin
+from medallion_spark.stream.tables import LakeTable, StreamTables, stream_tables
+
+AS_JUDGED, JUDGE_AGAIN = "as-judged", "judge-again"
+
+_SILVER_AT = ("_topic", "_partition", "_offset")
+_QUARANTINE_AT = ("topic", "partition", "offset")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did.
+
+    `silver_differences` and `quarantine_differences`: how the tables of before differed from those made anew;
+    `verdict_changes`: records by verdict before and after (judge-again).
+    """
+
+    mode: str
+    records: int
+    silver_rows: int
+    silver_version: int
+    silver_differences: Differences
+    quarantine_rows: int
+    quarantine_differences: Differences
+    verdict_changes: list[dict[str, object]]
+
+
+class Rebuild:
+    """One rebuild of a dataset; the same `run_id` again replaces silver only once."""
+
+    def __init__(
+        self, spark: SparkSession, dataset: Dataset, lake: LakeAccess, options: StreamOptions, run_id: str
+    ) -> None:
+        self._spark = spark
+        self._dataset = dataset
+        self._options = options
+        self._app_id = f"rebuild:{run_id}"
+        self._tables: StreamTables = stream_tables(
+            LakePaths(lake.uri, dataset.name), dataset, delta_storage_options(lake)
+        )
+        self._lease = Lease(small_files(spark, lake.uri), LakePaths(lake.uri, dataset.name).lease, "rebuild")
+
+    def run(self, mode: str) -> Rebuilt:
+        """Do it, holding the lease on silver.
+
+        Raises:
+            LeaseError: the stream or another job writes silver; ask it to stop first.
+            StreamError: there is no bronze.
+        """
+        with _held(self._lease):
+            self._tables.prepare()
+            if self._tables.bronze.version() == 0:
+                raise StreamError(f"{self._tables.bronze.path} is empty: there is nothing to rebuild from")
+            changes = self._decide_again() if mode == JUDGE_AGAIN else []
+            return self._replace(mode, changes)
+
+    def _decide_again(self) -> list[dict[str, object]]:
+        """Put today's verdicts into bronze where they differ; gives the changes by cause."""
+        judged = judge_again(self._read(self._tables.bronze), self._dataset, self._options, datetime.now(UTC))
+        changes = verdict_changes(judged).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            causes = by_cause(changes)
+            for cause in causes:
+                _log.info("%s records: %s -> %s", cause["count"], cause["before"], cause["after"])
+            if causes:
+                self._lease.check()
+                retried(lambda: self._merge_verdicts(changes), self._tables.bronze.path)
+        finally:
+            changes.unpersist()
+        return causes
+
+    def _merge_verdicts(self, changes: DataFrame) -> None:
+        same = " AND ".join(f"bronze.{name} = c.{name}" for name in ("ingest_date", *_QUARANTINE_AT))
+        (
+            DeltaTable.forPath(self._spark, self._tables.bronze.path)
+            .alias("bronze")
+            .merge(changes.alias("c"), same)
+            .whenMatchedUpdate(
+                set={
+                    "verdict": "c.after.verdict",
+                    "reasons": "c.after.reasons",
+                    "contract_hash": F.lit(self._dataset.fingerprint),
+                }
+            )
+            .execute()
+        )
+
+    def _replace(self, mode: str, changes: list[dict[str, object]]) -> Rebuilt:
+        dataset, tables = self._dataset, self._tables
+        # On disk: the bytes of all records are read and parsed once, and need no memory.
+        judged = derive(self._read(tables.bronze), dataset, datetime.now(UTC)).persist(StorageLevel.DISK_ONLY)
+        try:
+            counts = {row["verdict"]: row["count"] for row in judged.groupBy("verdict").count().collect()}
+            silver = silver_rows(judged, dataset, stored_origin())
+            silver_differences = compare_rows(silver, self._read(tables.silver), _SILVER_AT)
+            _log.info("silver was, compared with bronze: %s", silver_differences)
+            # A partition's rows together: one file each, however many hours there are.
+            self._overwrite(tables.silver, silver.repartition(*dataset.silver.partitioned_by))
+            quarantine = quarantine_rows(judged, stored_origin())
+            quarantine_differences = compare_rows(quarantine, self._read(tables.quarantine), _QUARANTINE_AT)
+            _log.info("quarantine was, compared with bronze: %s", quarantine_differences)
+            if not quarantine_differences.are_none:
+                self._overwrite(tables.quarantine, quarantine.repartition("ingest_date"))
+        finally:
+            judged.unpersist()
+        records = sum(counts.values())
+        return Rebuilt(
+            mode=mode,
+            records=records,
+            silver_rows=counts.get(SILVER, 0),
+            silver_version=tables.silver.version(),
+            silver_differences=silver_differences,
+            quarantine_rows=sum(counts.get(verdict, 0) for verdict in ("late", "rejected")),
+            quarantine_differences=quarantine_differences,
+            verdict_changes=changes,
+        )
+
+    def _read(self, table: LakeTable) -> DataFrame:
+        # Pinned: a plan that is computed again after a commit of ours must read what it read before.
+        return self._spark.read.format("delta").option("versionAsOf", table.version()).load(table.path)
+
+    def _overwrite(self, table: LakeTable, rows: DataFrame) -> None:
+        self._lease.check()
+        writer = (
+            rows.write.format("delta")
+            .mode("overwrite")
+            .option("txnAppId", f"{self._app_id}:{table.name}")
+            .option("txnVersion", 0)
+            .option("userMetadata", self._app_id)
+        )
+        retried(lambda: writer.save(table.path), table.path)
+
+
+@contextmanager
+def _held(lease: Lease) -> Iterator[None]:
+    """Hold the lease, with a thread that keeps it fresh."""
+    # A driver that was killed leaves its lease; it is nobody's when it has had no heartbeat for a minute.
+    lease.acquire(wait_seconds=STALE_SECONDS + 5)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(LEASE_BEAT_SECONDS):
+            try:
+                lease.beat()
+            except OSError as error:  # the next beat tries again; `check` tells if it was too long
+                _log.warning("the lease could not be refreshed: %s", type(error).__name__)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=30)
+        lease.release()
+
+
+def as_json(rebuilt: Rebuilt) -> dict[str, object]:
+    """For the last line of the job's output."""
+    return asdict(rebuilt)

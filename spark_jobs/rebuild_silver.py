@@ -1,0 +1,55 @@
+"""Make silver and quarantine anew from bronze, and replace their content by one commit each.
+
+The stream must not run: write its stop request first (the DAG customers_rebuild does).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+
+from medallion_contracts.errors import MedallionError
+from medallion_contracts.loader import load_dataset
+from medallion_spark.lake_access import add_lake_arguments, lake_access
+from medallion_spark.rebuild.run import AS_JUDGED, JUDGE_AGAIN, Rebuild, as_json
+from medallion_spark.session import open_session
+from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
+
+
+def main() -> int:
+    """Rebuild; the last line of the output is what it did, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_lake_arguments(parser)
+    parser.add_argument(
+        "--mode",
+        required=True,
+        choices=(AS_JUDGED, JUDGE_AGAIN),
+        help=f"{AS_JUDGED}: the verdicts in bronze stand; {JUDGE_AGAIN}: today's contract decides each anew",
+    )
+    parser.add_argument("--run-id", required=True, help="the same id again replaces silver only once")
+    add_verdict_arguments(parser.add_argument_group(f"the stream's settings, for {JUDGE_AGAIN}"))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        dataset, lake = load_dataset(arguments.dataset), lake_access(arguments)
+        options = StreamOptions(
+            watermark_minutes=arguments.watermark_minutes,
+            lateness=arguments.lateness,
+            deduplicate=arguments.deduplicate,
+            reject_unknown_fields=arguments.reject_unknown_fields,
+        )
+        spark = open_session(f"{dataset.name}_rebuild", lake)
+        rebuilt = Rebuild(spark, dataset, lake, options, arguments.run_id).run(arguments.mode)
+        spark.stop()
+    except MedallionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(as_json(rebuilt)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
