@@ -204,7 +204,7 @@ class Pulse:
                 if beats % (HEARTBEAT_SECONDS // LEASE_BEAT_SECONDS) == 0:
                     self.beat()
             except Exception as error:
-                # The lake is away for a moment: the next beat tries again, and the lease tells if it was long.
+                # The lake is away for a moment: the next beat tries again; the lease tells.
                 logger.warning("the heartbeat could not be written: %s", type(error).__name__)
 
 
