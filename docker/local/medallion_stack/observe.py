@@ -73,13 +73,19 @@ class LakeView:
 
     def balance(self) -> Balance:
         """Whether the counts of every micro-batch add up."""
-        table = self._read(
-            self._paths.ledger, ["batch_id", "read", "silver", "duplicate", "late", "rejected"]
-        )
-        batches = table.to_pylist() if table is not None else []
         parts = ("silver", "duplicate", "late", "rejected")
+        table = self._read(self._paths.ledger, ["batch_id", "read", *parts])
+        batches = table.to_pylist() if table is not None else []
         unequal = [one["batch_id"] for one in batches if one["read"] != sum(one[part] for part in parts)]
         return Balance(len(batches), sum(one["read"] for one in batches), tuple(unequal))
+
+    def silver_version(self) -> int:
+        """The newest version of silver that a micro-batch wrote; -1 before the first."""
+        table = self._read(self._paths.ledger, ["commits"])
+        commits = table.column("commits").to_pylist() if table is not None else []
+        return max(
+            (one["version"] for each in commits for one in each if one["table"] == "silver"), default=-1
+        )
 
     def _rows(self, path: str) -> int:
         table = self._table(path)
@@ -131,21 +137,19 @@ class GoldView:
             query = "SELECT count(*) FROM gold.customers WHERE customer_id = ANY(%s)"
             return _one(connection, query, [sorted(customer_ids)])
 
-    def publication(self, run_id: str) -> dict[str, Any] | None:
-        """The publication of an Airflow run; None when it published nothing."""
-        found = self._dicts(self._writer, "SELECT * FROM gold.publications WHERE run_id = %s", [run_id])
-        return found[0] if found else None
+    def published_version(self) -> int | None:
+        """The silver version that gold is published up to; None before the first publication."""
+        query = "SELECT to_version FROM gold.publications ORDER BY publication_id DESC LIMIT 1"
+        found = self._dicts(self._writer, query)
+        return found[0]["to_version"] if found else None
 
-    def gate(self, set_id: int) -> list[dict[str, Any]]:
-        """The gate's verdict on each expectation for a set of candidates."""
-        query = "SELECT * FROM audit.gate_results WHERE set_id = %s ORDER BY table_name, expectation"
-        return self._dicts(self._writer, query, [set_id])
-
-    def latest_set(self, run_id: str) -> int | None:
-        """The newest set of candidates that a run wrote."""
-        query = "SELECT max(set_id) AS set_id FROM staging.manifests WHERE run_id = %s"
-        found: int | None = self._dicts(self._writer, query, [run_id])[0]["set_id"]
-        return found
+    def gate(self) -> list[dict[str, Any]]:
+        """The gate's verdict on each expectation for the newest set of candidates that it has judged."""
+        query = (
+            "SELECT * FROM audit.gate_results WHERE set_id = (SELECT max(set_id) FROM audit.gate_results) "
+            "ORDER BY table_name, expectation"
+        )
+        return self._dicts(self._writer, query)
 
     def sample(self, view: str, order: str, limit: int) -> list[dict[str, Any]]:
         """Rows of a view as a reader without access to personal data sees them."""

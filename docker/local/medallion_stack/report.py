@@ -58,7 +58,7 @@ def make_report(stack: Stack, outcome: Outcome) -> Report:
     """Read every layer back and compare it with what was sent."""
     settings = stack.airflow.settings
     lake, gold = LakeView(settings["MEDALLION_LAKE_URI"]), GoldView(settings)
-    gate = _gate(gold, outcome.gold_run)
+    gate = gold.gate()
     checks = tuple(_checks(outcome, lake, gold, gate))
     sections = [
         _layers(lake, gold),
@@ -86,6 +86,8 @@ def _checks(
     yield Check("micro-batches whose balance is open", (), balance.open_batches)
     yield Check("records in the ledger", lake.records(), balance.read)
     yield Check("end of the gold run", "success", outcome.gold_state)
+    newest, published = lake.silver_version(), gold.published_version()
+    yield Check("all of silver is published", True, published is not None and published >= newest)
     yield Check("gate ran", True, bool(gate))
     failed = sorted(
         f"{one['table_name']}.{one['expectation']}"
@@ -95,11 +97,6 @@ def _checks(
     yield Check("critical expectations that failed", [], failed)
     customers = customer_ids(TELCO)
     yield Check("customers of the CSV in gold", len(customers), gold.customers_present(customers))
-
-
-def _gate(gold: GoldView, run_id: str) -> list[dict[str, Any]]:
-    set_id = gold.latest_set(run_id)
-    return [] if set_id is None else gold.gate(set_id)
 
 
 def _layers(lake: LakeView, gold: GoldView) -> list[str]:
