@@ -13,6 +13,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 import great_expectations as gx
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 from great_expectations.datasource.fluent import SQLDatasource
 from great_expectations.expectations.core import UnexpectedRowsExpectation
 from great_expectations.expectations.expectation import Expectation
@@ -51,7 +52,9 @@ class UnexpectedRowsCounted(UnexpectedRowsExpectation):  # type: ignore[misc]  #
 
 def open_staging(dsn: Secret) -> SQLDatasource:
     """The database of a DSN as a data source of a context that lives in this process only."""
-    context = gx.get_context(mode="ephemeral")
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    project = DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
+    context = gx.get_context(mode="ephemeral", project_config=project)
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     return context.data_sources.add_postgres("gold", connection_string=_connection_string(dsn))
 
