@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         "and go on (default: %(default)s)",
     )
     group.add_argument(
+        "--recover-from-ledger",
+        action="store_true",
+        help="when the checkpoint is gone: complete from bronze what was under way, shut the old query "
+        "out, and go on at the ledger's offsets; does nothing while there is a checkpoint",
+    )
+    group.add_argument(
         "--submission", help="repeated in the heartbeat, so that the submitter finds its driver"
     )
     return parser
@@ -67,6 +73,7 @@ def main() -> int:
             deduplicate=arguments.deduplicate,
             reject_unknown_fields=arguments.reject_unknown_fields,
             on_data_loss=arguments.on_data_loss,
+            recover_from_ledger=arguments.recover_from_ledger,
             submission=arguments.submission,
         )
         spark = open_session(f"{dataset.name}_streaming", lake)

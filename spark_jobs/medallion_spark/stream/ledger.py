@@ -142,6 +142,11 @@ class Ledger:
         last = self._log().transaction_version(_app_id(query_id))
         return None if last is None else int(last)
 
+    def last_query(self) -> str | None:
+        """The query of the newest row."""
+        rows = self._log().to_pyarrow_table(columns=["sequence", "query_id"]).to_pylist()
+        return max(rows, key=lambda row: row["sequence"])["query_id"] if rows else None
+
     def carried(self) -> Carried:
         """Where the next batch takes up, by the row with the largest sequence."""
         table = self._log().to_pyarrow_dataset()

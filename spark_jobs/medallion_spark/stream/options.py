@@ -24,6 +24,7 @@ class StreamOptions:
     deduplicate: str = "versions"
     reject_unknown_fields: bool = False
     on_data_loss: str = "fail"
+    recover_from_ledger: bool = False
     submission: str | None = None
 
     def __post_init__(self) -> None:

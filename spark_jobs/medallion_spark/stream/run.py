@@ -26,6 +26,7 @@ from medallion_spark.stream.control import STALE_STREAM_SECONDS, Attempts, Lease
 from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.progress import ProgressTable
+from medallion_spark.stream.recovery import last_query, offsets_after, recover
 from medallion_spark.stream.source import KafkaAccess, earliest_offsets, read_stream
 from medallion_spark.stream.tables import stream_tables
 
@@ -89,7 +90,7 @@ class Stream:
             self._tables.prepare()
             self._ledger.prepare()
             self._progress.prepare()
-            self._query = self._start()
+            self._query = self._start(self._starting_offsets())
             logger.info("query %s reads %s", self._query.id, self._dataset.topic)
             self._watch(self._query)
         finally:
@@ -98,13 +99,41 @@ class Stream:
             pulse.beat()
             self._lease.release()
 
-    def _start(self) -> StreamingQuery:
+    def _starting_offsets(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Where a query without a checkpoint begins; None when Spark's checkpoint (or an empty lake) says it.
+
+        Raises:
+            StreamError: the checkpoint is gone and nobody asked for a recovery, or there is nothing to do.
+        """
+        checkpoint = self._files.read(f"{self._paths.checkpoint}/metadata")
+        # A driver killed right after it recovered leaves a checkpoint without offsets: look once more.
+        if checkpoint is not None and self._ledger.last_batch(str(checkpoint["id"])) is not None:
+            return None
+        if checkpoint is None and self._options.recover_from_ledger:
+            recover(self._spark, self._tables, self._ledger, self._new_batches)
+        elif checkpoint is None and last_query(self._tables.bronze, self._ledger) is not None:
+            raise StreamError(
+                f"{self._paths.checkpoint} is gone, but {self._paths.bronze} has records: reading the topics "
+                "from their beginning would take them twice; start with --recover-from-ledger"
+            )
+        carried = self._ledger.carried()
+        if not carried.sources:
+            return None
+        partitions = {topic: earliest_offsets(self._spark, self._kafka, topic) for topic in self._topics}
+        return offsets_after(carried, partitions)
+
+    @property
+    def _topics(self) -> tuple[str, str]:
+        return self._dataset.topic, self._dataset.replay_topic
+
+    def _start(self, starting: Mapping[str, Mapping[str, int]] | None) -> StreamingQuery:
         records = read_stream(
             self._spark,
             self._kafka,
-            (self._dataset.topic, self._dataset.replay_topic),
+            self._topics,
             max_offsets=self._options.max_offsets_per_trigger,
             fail_on_data_loss=self._options.on_data_loss == "fail",
+            starting=starting,
         )
         return (
             records.writeStream.queryName(f"{self._dataset.name}_stream")

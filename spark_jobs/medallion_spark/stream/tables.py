@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, Schema
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame
 
@@ -142,6 +142,21 @@ class LakeTable:
                 "start without the old checkpoint"
             )
         return last is not None and last >= batch_id
+
+    def fence(self, app_id: str) -> bool:
+        """Refuse all further batches of the app, by an empty commit; False when that was so already."""
+        log = self.log()
+        if log.transaction_version(app_id) == FENCED:
+            return False
+        log.create_write_transaction(
+            [],
+            mode="append",
+            schema=log.schema(),
+            partition_by=list(self.partitioned_by),
+            commit_properties=CommitProperties(app_transactions=[Transaction(app_id, FENCED)]),
+        )
+        self._log = None
+        return True
 
     def append(self, rows: DataFrame, app_id: str, batch_id: int) -> Commit:
         """Append the rows as the app's batch; a batch that is there already is left as it is.

@@ -1,0 +1,80 @@
+"""Goes on after the checkpoint is gone, by what bronze and the ledger know.
+
+Order, and what a kill leaves behind: (1) a batch that bronze has and the ledger lacks is completed: safe to
+repeat, as any batch; (2) the old query is fenced: an empty commit, nothing once it is there; (3) the new
+query starts at the ledger's offsets. Before Spark has made its new checkpoint all three are done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+
+from pyspark.sql import SparkSession
+
+from medallion_contracts.errors import StreamError
+from medallion_spark.stream.batch import MicroBatches
+from medallion_spark.stream.ledger import Carried, Ledger
+from medallion_spark.stream.tables import LakeTable, StreamTables
+
+EARLIEST = -2
+"""Kafka's word for the first offset there is."""
+
+_log = logging.getLogger(__name__)
+
+
+def recover(
+    spark: SparkSession, tables: StreamTables, ledger: Ledger, batches_of: Callable[[str], MicroBatches]
+) -> None:
+    """Complete the batch that was under way when the checkpoint was lost, and shut the old query out.
+
+    Args:
+        spark: the session.
+        tables: prepared.
+        ledger: prepared.
+        batches_of: gives the micro-batches of a query.
+
+    Raises:
+        StreamError: there is nothing to recover from.
+    """
+    query_id = last_query(tables.bronze, ledger)
+    if query_id is None:
+        raise StreamError("neither bronze nor the ledger has a batch: start without --recover-from-ledger")
+    last, done = _last_batch(tables.bronze), ledger.last_batch(query_id)
+    if last is not None and (done is None or done < last[1]):
+        _log.info("batch %d of query %s is completed from bronze", last[1], query_id)
+        batches_of(query_id).process(spark.range(0), last[1])  # bronze holds the batch: no record is read
+    for table in (tables.bronze, tables.silver, tables.quarantine):
+        if table.fence(f"{query_id}:{table.name}"):
+            _log.info("%s is closed to query %s", table.path, query_id)
+
+
+def last_query(bronze: LakeTable, ledger: Ledger) -> str | None:
+    """The query that wrote last; None when none ever did."""
+    last = _last_batch(bronze)
+    return last[0] if last else ledger.last_query()
+
+
+def _last_batch(bronze: LakeTable) -> tuple[str, int] | None:
+    """Query and batch of bronze's newest batch; None when its history (of a month) tells of none."""
+    for entry in bronze.log().history():
+        label = str(entry.get("userMetadata", "")).split(":")
+        if len(label) == 4 and label[1] == bronze.name:  # as `LakeTable.append` writes it
+            return label[0], int(label[2])
+    return None
+
+
+def offsets_after(
+    carried: Carried, partitions: Mapping[str, Collection[int]]
+) -> Mapping[str, Mapping[str, int]]:
+    """Where a new query begins, as Spark's startingOffsets wants it.
+
+    Args:
+        carried: of the ledger.
+        partitions: all partitions of each topic that is read.
+    """
+    until = {where: source.until_offset for where, source in carried.sources.items()}
+    return {
+        topic: {str(number): until.get((topic, number), EARLIEST) for number in numbers}
+        for topic, numbers in partitions.items()
+    }
