@@ -86,6 +86,11 @@ class AirflowClient:
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
         return self._get(path)["value"] if self._exists(path) else None
 
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer a task's question to a person, as a click under *Required Actions* does."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/-1/hitlDetails"
+        self._call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+
     def run_page(self, dag_id: str, run_id: str) -> str:
         """Address of a run for people."""
         return f"{self.url}/{_run(dag_id, run_id).replace('dagRuns', 'runs')}"

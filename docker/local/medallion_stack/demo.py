@@ -7,7 +7,6 @@ point: what was sent is worked off, and the next run counts from there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.console import say
 from medallion_stack.observe import LakeView, Verdicts
 from medallion_stack.stack import TELCO, Stack
+from medallion_stack.waiting import wait_until
 
 PRODUCER, STREAMING, GOLD = "customers_producer", "customers_streaming", "customers_gold"
 # Two of each kind of broken record that the producer knows.
@@ -23,8 +23,6 @@ FAULTS = {"broken": 24, "duplicated": 50, "late": 20}
 # The gate's question to a person, and the states in which it waits for the answer.
 _QUESTION, _ASKING = "decide", ("running", "deferred", "awaiting_input")
 _WAITING = "waits for a person: the gate found fault"
-_POLL_SECONDS = 1
-_PROGRESS_SECONDS = 5
 _PRODUCER_SECONDS = 300
 _STREAM_SECONDS = 600
 _GOLD_SECONDS = 900
@@ -75,7 +73,7 @@ def _settled(stack: Stack, airflow: AirflowClient, lake: LakeView) -> Verdicts:
     waiting = airflow.runs(PRODUCER, "running", "queued")
     if waiting:
         say(f"a producer run is under way ({waiting[0]}): waiting for its end")
-        _wait(lambda: not airflow.runs(PRODUCER, "running", "queued"), _PRODUCER_SECONDS, "the producer")
+        wait_until(lambda: not airflow.runs(PRODUCER, "running", "queued"), _PRODUCER_SECONDS, "the producer")
     on_topics = stack.broker.record_count(("customers", "customers_replay"))
     if lake.records() < on_topics:
         _wait_for_verdicts(lake, on_topics, on_topics)
@@ -86,7 +84,7 @@ def _send(airflow: AirflowClient) -> dict[str, Any]:
     params = {"source": "telco", "file": str(TELCO), "count": None, **FAULTS}
     run = airflow.trigger(PRODUCER, params)
     say(f"producer: the Telco table and {FAULTS} ({airflow.run_page(PRODUCER, run)})")
-    _wait(lambda: airflow.state(PRODUCER, run) in FINISHED, _PRODUCER_SECONDS, "the producer")
+    wait_until(lambda: airflow.state(PRODUCER, run) in FINISHED, _PRODUCER_SECONDS, "the producer")
     sent: dict[str, Any] | None = airflow.result(PRODUCER, run, "produce")
     if airflow.state(PRODUCER, run) == "failed" or sent is None:
         raise ServiceUnavailable(f"the producer failed; its log: {airflow.run_page(PRODUCER, run)}")
@@ -100,7 +98,7 @@ def _wait_for_verdicts(lake: LakeView, records: int, new: int) -> None:
 
     try:
         # The ledger is written last: with it, silver and quarantine are complete too.
-        _wait(lambda: lake.balance().read >= records, _STREAM_SECONDS, "the stream", progress)
+        wait_until(lambda: lake.balance().read >= records, _STREAM_SECONDS, "the stream", progress)
     except ServiceUnavailable as error:
         raise StreamError(
             f"{error}; see `make logs s=spark-worker` and the DAG {STREAMING} in Airflow"
@@ -124,26 +122,8 @@ def _publish(airflow: AirflowClient) -> tuple[str, str]:
         return _WAITING if asked and asked[0].state in _ASKING else None
 
     try:
-        _wait(lambda: end() is not None, _GOLD_SECONDS, "the gold run", progress)
+        wait_until(lambda: end() is not None, _GOLD_SECONDS, "the gold run", progress)
     except ServiceUnavailable as error:
         raise GoldError(f"{error}; {airflow.run_page(GOLD, run)} says why") from error
     say(progress())
     return run, str(end())
-
-
-def _wait(
-    is_done: Callable[[], bool], seconds: float, who: str, progress: Callable[[], str] | None = None
-) -> None:
-    deadline = time.monotonic() + seconds
-    next_progress = time.monotonic() + _PROGRESS_SECONDS
-    told = ""
-    while not is_done():
-        if time.monotonic() > deadline:
-            raise ServiceUnavailable(f"{who} did not end within {seconds:.0f} s")
-        if progress and time.monotonic() > next_progress:
-            line = progress()
-            if line != told:
-                say(line)
-                told = line
-            next_progress = time.monotonic() + _PROGRESS_SECONDS
-        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,84 @@
+"""One whole stack for all end-to-end tests, in a state folder and on ports of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from medallion_stack import demo, report
+from medallion_stack.airflow_client import FINISHED, AirflowClient
+from medallion_stack.cli import set_up, start_all
+from medallion_stack.observe import GoldView, LakeView
+from medallion_stack.stack import Stack, down
+from medallion_stack.state import State
+from medallion_stack.waiting import wait_until
+from services import Mail
+
+E2E_SECONDS = 1500
+"""For one test with its fixtures; the first one starts everything, on as little as two busy cores."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The running stack and everything a client of it uses."""
+
+    stack: Stack
+    airflow: AirflowClient
+    lake: LakeView
+    gold: GoldView
+    mail: Mail
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What `stack.env` says."""
+        return self.stack.state.read_settings()
+
+    def run_dag(self, dag_id: str, **params: object) -> str:
+        """Trigger the DAG and wait for the run's end; returns its id."""
+        run = self.airflow.trigger(dag_id, params)
+        self.wait_for_run(dag_id, run)
+        return run
+
+    def wait_for_run(self, dag_id: str, run: str) -> None:
+        """Wait for a run's end."""
+        wait_until(lambda: self.airflow.state(dag_id, run) in FINISHED, 300, f"{dag_id} {run}")
+
+    def wait_for_verdicts(self) -> None:
+        """Wait until the ledger accounts for every record on the topics."""
+
+        def is_all_judged() -> bool:
+            sent = self.stack.broker.record_count(("customers", "customers_replay"))
+            return self.lake.balance().read >= sent
+
+        wait_until(is_all_judged, 300, "the stream")
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The stack, up; taken down at the end, whatever happened."""
+    state = State(tmp_path_factory.mktemp("stack"))
+    chosen = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MEDALLION_")}
+    set_up()
+    try:
+        stack = start_all(state)
+        settings = stack.airflow.settings
+        yield Platform(
+            stack,
+            AirflowClient.of(settings),
+            LakeView(settings["MEDALLION_LAKE_URI"]),
+            GoldView(settings),
+            Mail("127.0.0.1", stack.mail.port, Path(settings["MEDALLION_MAIL_DIR"])),
+        )
+    finally:
+        down(state)
+        os.environ.update(chosen)
+
+
+@pytest.fixture(scope="session")
+def demo_report(platform: Platform) -> report.Report:
+    """The report of `make demo` on the fresh stack."""
+    return report.make_report(platform.stack, demo.run(platform.stack))

@@ -1,0 +1,244 @@
+"""The real DAGs on the real customer table in the real stack; the tests follow one another in this order."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from e2e.conftest import E2E_SECONDS, Platform
+from fault.checker import check, read_lake
+from fault.topic_log import read_topics
+from medallion_contracts.lake import LakePaths
+from medallion_contracts.loader import load_dataset
+from medallion_stack import layout
+from medallion_stack.cli import start_all
+from medallion_stack.report import Report
+from medallion_stack.stack import TELCO, process_table
+from medallion_stack.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(E2E_SECONDS)
+
+
+def is_yes(text: str) -> bool:
+    assert text in ("Yes", "No")
+    return text == "Yes"
+
+
+def total_charges(row: dict[str, str]) -> Decimal:
+    """As the table has it; monthly charges times tenure for the customers that lack it."""
+    if row["TotalCharges"].strip():
+        return Decimal(row["TotalCharges"])
+    return Decimal(row["MonthlyCharges"]) * int(row["tenure"])
+
+
+# This mapping is the test's own, on purpose: the producer has another.
+COLUMNS: dict[str, Callable[[dict[str, str]], object]] = {
+    "gender": lambda row: row["gender"],
+    "senior_citizen": lambda row: row["SeniorCitizen"] == "1",
+    "partner": lambda row: is_yes(row["Partner"]),
+    "dependents": lambda row: is_yes(row["Dependents"]),
+    "tenure": lambda row: int(row["tenure"]),
+    "phone_service": lambda row: is_yes(row["PhoneService"]),
+    "internet_service": lambda row: row["InternetService"],
+    "contract": lambda row: row["Contract"],
+    "monthly_charges": lambda row: Decimal(row["MonthlyCharges"]),
+    "total_charges": total_charges,
+}
+
+
+def telco_rows() -> dict[str, dict[str, str]]:
+    with TELCO.open(newline="") as file:
+        return {row["customerID"]: row for row in csv.DictReader(file)}
+
+
+def gold_rows(platform: Platform, table: str) -> dict[str, dict[str, Any]]:
+    with psycopg.connect(platform.settings["MEDALLION_GOLD_DSN"], row_factory=dict_row) as connection:
+        rows = connection.execute(f"SELECT * FROM gold.{table}").fetchall()
+    assert len({row["customer_id"] for row in rows}) == len(rows)
+    return {row["customer_id"]: row for row in rows}
+
+
+def test_the_demo_finds_exactly_what_was_sent(demo_report: Report) -> None:
+    assert [check for check in demo_report.checks if not check.holds] == []
+    expected = {check.what: check.expected for check in demo_report.checks}
+    assert expected["accepted to silver"] == 7043
+    assert (expected["duplicates found"], expected["late events found"]) == (50, 20)
+    assert expected["broken events found"] == 24
+    assert sum("reason" in what for what in expected) >= 8
+
+
+def test_gold_has_every_customer_of_the_table(platform: Platform, demo_report: Report) -> None:
+    assert gold_rows(platform, "customers").keys() == telco_rows().keys()
+    assert len(telco_rows()) == 7043
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_gold_has_the_values_of_the_table(platform: Platform, demo_report: Report, column: str) -> None:
+    expected = {customer: COLUMNS[column](row) for customer, row in telco_rows().items()}
+    found = {customer: row[column] for customer, row in gold_rows(platform, "customers").items()}
+    assert found == expected
+
+
+def test_only_the_eleven_customers_without_total_charges_had_defaults(
+    platform: Platform, demo_report: Report
+) -> None:
+    lacking = {customer for customer, row in telco_rows().items() if not row["TotalCharges"].strip()}
+    rows = gold_rows(platform, "customers")
+    assert {customer for customer, row in rows.items() if row["defaulted_fields"]} == lacking
+    assert len(lacking) == 11
+    assert all(rows[customer]["defaulted_fields"] == ["total_charges"] for customer in lacking)
+
+
+def test_names_and_addresses_are_made_up_for_all(platform: Platform, demo_report: Report) -> None:
+    rows = gold_rows(platform, "customers").values()
+    assert all(row["first_name"] and row["last_name"] and "@" in row["email"] for row in rows)
+
+
+def test_features_know_who_churned(platform: Platform, demo_report: Report) -> None:
+    expected = {customer: is_yes(row["Churn"]) for customer, row in telco_rows().items()}
+    found = {customer: row["churned"] for customer, row in gold_rows(platform, "customer_features").items()}
+    assert found == expected
+
+
+def test_the_report_is_kept_for_its_owner_alone(demo_report: Report, tmp_path: Path) -> None:
+    path = demo_report.keep(tmp_path)
+    assert path.stat().st_mode & 0o077 == 0
+    text = path.read_text()
+    for words in ("ROWS PER LAYER", "reason malformed", "GATE", "CUSTOMERS (masked)", "SEGMENTS", "password"):
+        assert words in text
+    assert json.loads(path.with_suffix(".json").read_text())[0]["holds"] is True
+
+
+def test_the_stack_fits_into_six_gibibytes(platform: Platform, demo_report: Report) -> None:
+    from medallion_stack.status import stack_memory
+
+    assert stack_memory(platform.stack.state) < 6 * 2**30
+
+
+def test_nothing_listens_beyond_loopback(platform: Platform, demo_report: Report) -> None:
+    import psutil
+
+    ours = {process.pid for process in platform.stack.processes.members()}
+    listening = [
+        connection
+        for connection in psutil.net_connections(kind="inet")
+        if connection.pid in ours and connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 10
+    elsewhere = [
+        one.laddr for one in listening if one.laddr.ip not in ("127.0.0.1", "::ffff:127.0.0.1", "::1")
+    ]
+    assert elsewhere == []
+
+
+def test_no_secret_is_in_the_arguments_of_a_process(platform: Platform, demo_report: Report) -> None:
+    kept = json.loads((platform.stack.state.folder / "stack.json").read_text())["secrets"]
+    for process in platform.stack.processes.members():
+        try:
+            arguments = Path(f"/proc/{process.pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            continue
+        assert [name for name, secret in kept.items() if secret in arguments] == []
+
+
+def test_gold_can_be_triggered_by_airflows_command_line(platform: Platform, demo_report: Report) -> None:
+    before = platform.gold.rows()
+    environment = {**os.environ, "MEDALLION_STATE": str(platform.stack.state.folder)}
+    command = [str(layout.PROJECT / "docker/local/airflow"), "dags", "trigger", "customers_gold"]
+    command += ["--run-id", "by-command-line"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    platform.wait_for_run("customers_gold", "by-command-line")
+    assert platform.airflow.state("customers_gold", "by-command-line") == "success"
+    assert platform.gold.rows() == before  # nothing new in silver: nothing published
+
+
+def test_a_service_that_dies_is_started_again(platform: Platform) -> None:
+    mail = platform.stack.processes.find("mail")
+    assert mail
+    os.kill(mail.pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        found = platform.stack.processes.find("mail")
+        return found is not None and found != mail
+
+    wait_until(is_back, 60, "the mail sink")
+
+
+def test_after_kill_9_of_everything_up_goes_on_with_nothing_lost_or_twice(
+    platform: Platform, demo_report: Report
+) -> None:
+    send = [sys.executable, "-m", "medallion_ops.producer", "--source", "synthetic"]
+    send += ["--count", "3000", "--broken", "0.01", "--duplicated", "0.01", "--late", "0.01"]
+    environment = {**platform.stack.airflow.environment()}
+    subprocess.run(send, env=environment, capture_output=True, check=True)
+    time.sleep(4)  # into the micro-batch, wherever that is by now
+    for process in process_table(platform.stack.state).members():
+        if process.is_alive:
+            os.kill(process.pid, signal.SIGKILL)
+    assert process_table(platform.stack.state).members() == []
+
+    start_all(platform.stack.state)
+    subprocess.run([*send, "--seed", "1"], env=environment, capture_output=True, check=True)
+    platform.wait_for_verdicts()
+    dataset = load_dataset("customers")
+    log = read_topics(platform.stack.broker.bootstrap, (dataset.topic, dataset.replay_topic))
+    report = check(log, read_lake(LakePaths(platform.settings["MEDALLION_LAKE_URI"], "customers")), dataset)
+    assert report.findings == []
+    assert (report.lost, report.duplicated) == (0, 0)
+    assert report.records > 13_000
+
+
+def test_a_failing_gate_leaves_gold_alone_and_mails(platform: Platform, tmp_path: Path) -> None:
+    platform.run_dag("customers_gold")
+    before = gold_rows(platform, "customers")
+    customer = "7590-VHVEG"
+    event = {
+        **{name: before[customer][name] for name in load_dataset("customers").events.column_names},
+        "monthly_charges": "18.25",
+        "total_charges": "18.25",
+        "tenure": 1,
+        # Silver takes each of these; together they are a contract without any service.
+        "phone_service": False,
+        "internet_service": "No",
+        "updated_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    file = tmp_path / "event.jsonl"
+    file.write_text(json.dumps(event) + "\n")
+    mails = len(platform.mail.messages())
+    run = platform.run_dag("customers_producer", source="jsonl", file=str(file), count=None)
+    assert platform.airflow.state("customers_producer", run) == "success"
+    platform.wait_for_verdicts()
+
+    gold_run = platform.airflow.trigger("customers_gold")
+
+    def is_asking() -> bool:
+        tasks = {task.task_id: task.state for task in platform.airflow.tasks("customers_gold", gold_run)}
+        return tasks.get("decide") == "awaiting_input" and tasks.get("tell") == "success"
+
+    wait_until(is_asking, 300, "the gate's question")
+    [mail] = [one for one in platform.mail.messages()[mails:] if "customers_gold" in str(one["Subject"])]
+    payload = mail.get_payload(0)
+    text = payload.get_payload(decode=True).decode()  # type: ignore[union-attr]  # multipart, text first
+    assert "without a telephone or an internet service" in text
+    assert event["last_name"] not in text
+    assert event["email"] not in text
+    assert gold_rows(platform, "customers") == before
+
+    platform.airflow.answer("customers_gold", gold_run, "decide", "publish without the failing rows")
+    platform.wait_for_run("customers_gold", gold_run)
+    assert platform.airflow.state("customers_gold", gold_run) == "success"
+    assert gold_rows(platform, "customers")[customer] == before[customer]
