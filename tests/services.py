@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from medallion_stack.mail import MailSink
 from medallion_stack.ports import LOOPBACK, free_port
 from medallion_stack.postgres import Postgres
 from medallion_stack.process import ProcessTable, Service
+from medallion_stack.spark import SparkCluster
 
 TOPICS = ("customers", "customers_replay")
 
@@ -120,3 +121,32 @@ class MailServer(_Server):
         sink = MailSink(folder / "mail", free_port())
         self.mail = Mail(LOOPBACK, sink.port, sink.folder)
         super().__init__(folder, sink.service(dies_with_parent=True))
+
+
+class SparkServers:
+    """A Spark master with its submission service, and a worker that a test may kill and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = SparkCluster(
+            folder,
+            port=free_port(),
+            rest_port=free_port(),
+            web_port=free_port(),
+            worker_port=free_port(),
+            worker_web_port=free_port(),
+            secrets_file=folder / "secrets.env",
+        )
+        self.cluster.secrets_file.touch(mode=0o600)
+        self.master = _Server(folder, replace(self.cluster.master(), dies_with_parent=True))
+        self.worker = _Server(folder, replace(self.cluster.worker(), dies_with_parent=True))
+
+    def start(self) -> None:
+        """Start both and wait until the master has the worker."""
+        self.master.start()
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Stop both; drivers and executors end with the worker."""
+        self.worker.stop()
+        self.master.stop()
