@@ -1,4 +1,4 @@
-"""The streaming job, killed at one point of its first batch: `crashing_stream.py SIDE POINT SIGNAL ...`.
+"""The streaming job, killed at one point of its second batch: `crashing_stream.py SIDE POINT SIGNAL ...`.
 
 SIDE is before or after; POINT the commit of bronze, silver, quarantine, ledger or checkpoint; SIGNAL is KILL
 or TERM; then come the job's own arguments.
@@ -24,6 +24,8 @@ from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.run import Stream
 from medallion_spark.stream.tables import LakeTable
 
+BATCH = 2
+"""The first one takes up what the driver before left undone."""
 JOB = Path(__file__).parents[2] / "spark_jobs" / "stream_to_silver.py"
 
 
@@ -39,14 +41,19 @@ def die(how: signal.Signals) -> None:
 def crash_around(
     owner: type, point: Callable[[Any], str], wanted: tuple[str, str], how: signal.Signals
 ) -> None:
-    """Wrap `owner.append` so that the driver dies before or after the commit at the wanted point."""
+    """Wrap `owner.append` so that the driver dies before or after the second commit at the wanted point."""
     append = owner.append  # type: ignore[attr-defined]  # both tables have it
+    side, at = wanted
+    commits = 0
 
     def wrapped(self: Any, *arguments: Any) -> Any:
-        if wanted == ("before", point(self)):
+        nonlocal commits
+        commits += point(self) == at
+        is_here = point(self) == at and commits == BATCH
+        if is_here and side == "before":
             die(how)
         result = append(self, *arguments)
-        if wanted == ("after", point(self)):
+        if is_here and side == "after":
             die(how)
         return result
 
@@ -54,22 +61,22 @@ def crash_around(
 
 
 def crash_after_checkpoint(how: signal.Signals) -> None:
-    """Die when Spark has committed its first micro-batch of this run."""
+    """Die when Spark has committed the second micro-batch of this run."""
     start = Stream._start
 
-    def wrapped(self: Stream) -> Any:
+    def wrapped(self: Stream, *arguments: Any) -> Any:
         commits = Path(self._paths.checkpoint) / "commits"
         before = set(commits.glob("[0-9]*"))
 
         def watch() -> None:
-            while set(commits.glob("[0-9]*")) == before:
+            while len(set(commits.glob("[0-9]*")) - before) < BATCH:
                 time.sleep(0.002)
             die(how)
 
         threading.Thread(target=watch, daemon=True).start()
-        return start(self)
+        return start(self, *arguments)
 
-    Stream._start = wrapped  # type: ignore[method-assign]
+    Stream._start = wrapped  # type: ignore[method-assign,assignment]
 
 
 def main() -> None:

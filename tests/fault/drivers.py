@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 600
 
 @dataclass
 class Crash:
-    """Where a driver is to die: before or after the commit of a table, by SIGKILL or SIGTERM."""
+    """Where a driver is to die: before or after the commit of a table, in its second micro-batch."""
 
     side: str
     point: str
@@ -84,6 +84,7 @@ class Drivers:
             "spark.master": self.master,
             "spark.driver.memory": "1g",
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
             "spark.driver.extraClassPath": f"{SPARK_JARS}/*",
             "spark.executor.extraClassPath": f"{SPARK_JARS}/*",
             "spark.local.dir": str(self.lake.parent / "spark-tmp"),
