@@ -1,0 +1,172 @@
+"""A driver that dies between two commits, and the next one that takes the batch up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kafka_log import Record, TestLake, event, log_of
+from medallion_contracts.errors import LeaseError, StreamError
+from medallion_contracts.model import Dataset
+from medallion_spark.stream.batch import MicroBatches
+from medallion_spark.stream.tables import FENCED
+
+FIRST = log_of([event("c1", 0), event("c2", 0)])
+SECOND = log_of(
+    [event("c1", 0), event("c1", 30), event("c3", 0), event("c2", 0, tenure=9), event("c4", 31), b"{"],
+    first_offset=2,
+)
+VERDICTS = {
+    0: "silver",
+    1: "silver",
+    2: "duplicate",
+    3: "silver",
+    4: "late",
+    5: "rejected",
+    6: "silver",
+    7: "rejected",
+}
+
+
+class _Died(Exception):
+    """Stands for the end of the driver."""
+
+
+def send_and_die(lake: TestLake, records: list[Record], point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process the records; the driver's end comes right before the commit of `point`."""
+    with monkeypatch.context() as patch:
+        _die_at(lake, point, patch)
+        with pytest.raises(_Died):
+            lake.send(records)
+
+
+def _die_at(lake: TestLake, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if point == "ledger":
+
+        def refuse(*_: Any) -> None:
+            raise _Died
+
+        monkeypatch.setattr(lake.ledger, "append", refuse)
+        return
+    append = MicroBatches._append
+
+    def dying(self: MicroBatches, table: Any, *rest: Any) -> Any:
+        if table.name == point:
+            raise _Died
+        return append(self, table, *rest)
+
+    monkeypatch.setattr(MicroBatches, "_append", dying)
+
+
+@pytest.mark.parametrize("point", ["bronze", "silver", "quarantine", "ledger"])
+def test_the_next_driver_completes_the_batch(
+    lake: TestLake, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.send(FIRST)
+    send_and_die(lake, SECOND, point, monkeypatch)
+    lake.restart()
+    row = lake.send(SECOND, batch_id=1)
+    assert row is not None
+    assert row.is_derived == (point != "bronze")
+    assert {offset: verdict for (_, _, offset), (verdict, _) in lake.verdicts().items()} == VERDICTS
+    lake.check()
+    assert [entry["batch_id"] for entry in sorted(lake.rows("ledger"), key=lambda r: r["sequence"])] == [0, 1]
+    silver = {r["_offset"]: r for r in lake.rows("silver")}
+    assert silver[3]["_processed_at"] == lake.clock, "derived rows are those the first driver would have made"
+
+
+def test_a_batch_that_the_ledger_has_is_done(lake: TestLake) -> None:
+    lake.send(FIRST)
+    versions = [lake.tables.bronze.version(), lake.tables.silver.version()]
+    lake.restart()
+    assert lake.send(FIRST, batch_id=0) is None
+    assert [lake.tables.bronze.version(), lake.tables.silver.version()] == versions
+
+
+def test_verdicts_stand_when_the_contract_changed_meanwhile(
+    lake: TestLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenures = [event("c1", 0, tenure=3), event("c2", 0, tenure=50), event("c3", 0, tenure=-1)]
+    send_and_die(lake, log_of(tenures), "silver", monkeypatch)
+    lake.restart(dataset=_stricter(lake.dataset))
+    row = lake.send([], batch_id=0)
+    assert row is not None
+    assert (row.silver, row.rejected) == (1, 2)
+    assert row.rejected_by_reason == {"contract_changed": 1, "value:tenure": 1}
+    assert {r["offset"]: r["reasons"] for r in lake.rows("quarantine")} == {
+        1: ["contract_changed"],
+        2: ["value:tenure"],
+    }
+    assert [r["customer_id"] for r in lake.rows("silver")] == ["c1"]
+
+
+def test_a_driver_that_lost_the_lease_commits_nothing(lake: TestLake) -> None:
+    def refuse() -> None:
+        raise LeaseError("taken")
+
+    lake.batches._guard = refuse
+    with pytest.raises(LeaseError):
+        lake.send(FIRST)
+    assert lake.rows("bronze") == []
+
+
+def test_a_query_that_a_recovery_ended_cannot_go_on(lake: TestLake) -> None:
+    lake.send(FIRST)
+    empty = lake.spark.createDataFrame([], lake.spark.read.format("delta").load(lake.paths.bronze).schema)
+    lake.tables.bronze.append(empty, "query:bronze", FENCED)
+    with pytest.raises(StreamError, match="ended by a recovery"):
+        lake.send(SECOND)
+
+
+def test_a_second_driver_of_the_same_query_stops(lake: TestLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both found bronze without the batch; the other one was faster.
+    lake.send(FIRST)
+    monkeypatch.setattr(type(lake.tables.bronze), "holds", lambda *_: False)
+    lake.batches._last_batch = None
+    lake.batches._carried = lake.ledger.carried().__class__()
+    with pytest.raises(StreamError, match=re.escape("by this driver")):
+        lake.send(FIRST, batch_id=0)
+    monkeypatch.undo()
+    lake.check()
+
+
+def test_a_new_field_of_the_contract_reaches_old_tables(lake: TestLake) -> None:
+    lake.send(FIRST)
+    wider = _wider(lake.dataset)
+    lake.tables.silver.schema = lake.tables.silver.schema.append(_field(wider))
+    lake.tables.silver.prepare()
+    lake.restart(dataset=wider)
+    lake.send(log_of([event("c5", 1), event("c6", 1, loyalty="gold")], first_offset=2))
+    assert {r["customer_id"]: r["loyalty"] for r in lake.rows("silver")} == {
+        "c1": None,
+        "c2": None,
+        "c5": "none",
+        "c6": "gold",
+    }
+    lake.check()
+
+
+def _stricter(dataset: Dataset) -> Dataset:
+    """The contract with a smaller largest tenure."""
+    columns = tuple(
+        replace(c, maximum=Decimal(10)) if c.name == "tenure" else c for c in dataset.events.columns
+    )
+    return replace(dataset, events=replace(dataset.events, columns=columns, fingerprint="1" * 64))
+
+
+def _wider(dataset: Dataset) -> Dataset:
+    """The contract with one more optional field."""
+    added = replace(dataset.events.column("email"), name="loyalty", default="none")
+    events = replace(dataset.events, columns=(*dataset.events.columns, added))
+    silver = replace(dataset.silver, columns=(*dataset.silver.columns, replace(added, required=True)))
+    return replace(dataset, events=events, silver=silver)
+
+
+def _field(dataset: Dataset) -> Any:
+    from medallion_contracts.compile_spark import arrow_schema
+
+    return arrow_schema(dataset.silver).field("loyalty")
