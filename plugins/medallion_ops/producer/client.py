@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,12 +26,8 @@ from medallion_ops.settings import KafkaSettings
 CONNECT_MS = 15_000
 DELIVERY_MS = 120_000
 _OUT_OF_TIME = (KafkaTimeoutError, RequestTimedOutError)
-_CONNECTIONS = logging.getLogger("kafka.net")
-
-# Below this level kafka-python logs passwords and every customer it sends, whatever the root logger's level.
-logging.getLogger("kafka").setLevel(logging.WARNING)
-# Its warning of a slow event loop only tells that the machine is busy.
-logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+_QUIET_SECONDS = 5.0
+log = logging.getLogger(__name__)
 
 
 class _EntraTokens(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python has no types
@@ -87,29 +84,36 @@ def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
         raise SettingsError("the settings are not valid", [problem]) from error
 
 
-class _LastRefusal(logging.Handler):
-    """Keeps why the last connection failed, which kafka-python only logs, line after line while it tries."""
+class _Troubles(logging.Handler):
+    """Takes what kafka-python logs, line after line while it cannot connect.
+
+    Passes one line in a while on, and keeps the reason: the error that ends it only says that time is over.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.reason: BaseException | None = None
+        self._quiet_until = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         for argument in record.args or ():
             # The last attempt is cut short by the end of the time there was: that tells nothing.
             if isinstance(argument, BaseException) and not isinstance(argument, _OUT_OF_TIME):
                 self.reason = argument
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_SECONDS
+            log.warning("Kafka client: %s", record.getMessage())
 
-    @contextmanager
-    def instead_of_log(self) -> Iterator[None]:
-        """Takes what the connections would log."""
-        _CONNECTIONS.addHandler(self)
-        _CONNECTIONS.propagate = False
-        try:
-            yield
-        finally:
-            _CONNECTIONS.propagate = True
-            _CONNECTIONS.removeHandler(self)
+
+_troubles = _Troubles()
+_client_log = logging.getLogger("kafka")
+# Below this level kafka-python logs passwords and every customer it sends, whatever the root logger's level.
+_client_log.setLevel(logging.WARNING)
+_client_log.propagate = False
+_client_log.addHandler(_troubles)
+# Its warning of a slow event loop only tells that the machine is busy.
+logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -119,12 +123,11 @@ def broker_errors(settings: KafkaSettings) -> Iterator[None]:
     Raises:
         ServiceUnavailable: A Kafka call in the block failed.
     """
-    refusal = _LastRefusal()
+    _troubles.reason = None
     try:
-        with refusal.instead_of_log():
-            yield
+        yield
     except (KafkaError, OSError) as error:
-        reason = refusal.reason or error
+        reason = _troubles.reason if isinstance(error, _OUT_OF_TIME) and _troubles.reason else error
         raise ServiceUnavailable(f"Kafka at {settings.bootstrap}: {_explained(reason, settings)}") from error
 
 

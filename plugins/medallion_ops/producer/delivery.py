@@ -107,10 +107,12 @@ class Delivery:
 
     def _close(self, seconds: float) -> None:
         try:
-            self._producer.flush(seconds)
+            self._producer.close(timeout=seconds)
         except KafkaError as error:
             self._first_error = self._first_error or error
-        self._producer.close(timeout=1)
+            # The client has stopped closing half-way: its thread would go on, delivering what we call failed.
+            self._producer._sender.force_close()
+            self._producer._closed = True
         # What nobody has heard of is no success.
         self._failed = self._sent - self._acked
 
