@@ -59,7 +59,7 @@ class Airflow:
         Raises:
             ServiceUnavailable: the migration failed; carries what it said.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self._passwords_file.touch(mode=0o600)
         self._passwords_file.write_text(json.dumps({USER: self.keys.password}))
         command = [*self._airflow(), "db", "migrate"]
@@ -102,6 +102,9 @@ class Airflow:
         return {
             **base_environment(),
             "AIRFLOW_HOME": str(self.folder),
+            # Drivers of short jobs run beside their task; by themselves they listen on every network.
+            "SPARK_LOCAL_IP": LOOPBACK,
+            "SPARK_LOCAL_DIRS": str(self.folder / "tmp"),
             **{f"AIRFLOW__{name}": str(value) for name, value in options.items()},
             **{
                 f"AIRFLOW_CONN_{name.upper()}": json.dumps(value)
