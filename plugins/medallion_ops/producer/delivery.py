@@ -18,6 +18,8 @@ from medallion_ops.producer.client import DELIVERY_MS, broker_errors, open_produ
 from medallion_ops.producer.records import Record
 from medallion_ops.settings import KafkaSettings
 
+MOMENT = 0.002
+"""Seconds between two looks at whether there is room again."""
 # kafka-python's own buffer has no bound.
 _MOST_IN_FLIGHT = 20_000
 _MOST_BYTES_IN_FLIGHT = 32 * 1024 * 1024
@@ -68,14 +70,22 @@ class Delivery:
         """Where things stand; once the context is left, every record is either acked or failed."""
         return Counts(self._sent, self._acked, self._failed, self._sent_bytes)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `send` would wait, because too much is under way."""
+        return self._first_error is None and (
+            self._sent - self._acked - self._failed >= _MOST_IN_FLIGHT
+            or self._sent_bytes - self._acked_bytes >= _MOST_BYTES_IN_FLIGHT
+        )
+
     def send(self, record: Record) -> None:
         """Hand one record over; waits while too much is under way.
 
         Raises:
             ServiceUnavailable: An earlier record was given up, or this one is larger than a request may be.
         """
-        while self._is_full() and self._first_error is None:
-            time.sleep(0.002)
+        while self.is_full:
+            time.sleep(MOMENT)
         if self._first_error is not None:
             raise self._not_delivered()
         key, value, headers = record
@@ -115,12 +125,6 @@ class Delivery:
             self._producer._closed = True
         # What nobody has heard of is no success.
         self._failed = self._sent - self._acked
-
-    def _is_full(self) -> bool:
-        return (
-            self._sent - self._acked - self._failed >= _MOST_IN_FLIGHT
-            or self._sent_bytes - self._acked_bytes >= _MOST_BYTES_IN_FLIGHT
-        )
 
     def _on_ack(self, metadata: Any) -> None:
         self._acked += 1

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 from medallion_contracts.loader import load_dataset
-from medallion_ops.producer.delivery import HURRY, Counts, Delivery
+from medallion_ops.producer.delivery import HURRY, MOMENT, Counts, Delivery
 from medallion_ops.producer.parameters import Parameters
 from medallion_ops.producer.plan import plan
 from medallion_ops.producer.records import Planned
@@ -127,7 +127,11 @@ class Run:
                 next_report = now + REPORT_SECONDS
             ahead = begin + number * pause - now
             # Waiting takes at least a moment: better seldom than before every record.
-            if stop.is_set() or (ahead > _WORTH_WAITING and stop.wait(ahead)):
+            if ahead > _WORTH_WAITING:
+                stop.wait(ahead)
+            while delivery.is_full and not stop.is_set():
+                stop.wait(MOMENT)
+            if stop.is_set():
                 self._was_stopped = True
                 delivery.patience = HURRY
                 return
