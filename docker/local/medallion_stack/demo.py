@@ -22,6 +22,7 @@ PRODUCER, STREAMING, GOLD = "customers_producer", "customers_streaming", "custom
 FAULTS = {"broken": 24, "duplicated": 50, "late": 20}
 # The gate's question to a person, and the states in which it waits for the answer.
 _QUESTION, _ASKING = "decide", ("running", "deferred", "awaiting_input")
+_UNTOLD = (None, "skipped")
 _WAITING = "waits for a person: the gate found fault"
 _PRODUCER_SECONDS = 300
 _STREAM_SECONDS = 600
@@ -111,7 +112,9 @@ def _publish(airflow: AirflowClient) -> tuple[str, str]:
     say(f"gold: {airflow.run_page(GOLD, run)}")
 
     def progress() -> str:
-        tasks = [f"{task.task_id} {task.state}" for task in airflow.tasks(GOLD, run) if task.state]
+        tasks = [
+            f"{task.task_id} {task.state}" for task in airflow.tasks(GOLD, run) if task.state not in _UNTOLD
+        ]
         return f"gold: {', '.join(tasks) or 'queued'}"
 
     def end() -> str | None:

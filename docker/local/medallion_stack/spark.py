@@ -48,7 +48,14 @@ class SparkCluster:
 
     def master(self) -> Service:
         """How to run the master."""
+        recovery = self.folder / "recovery"
+        recovery.mkdir(parents=True, exist_ok=True)
         options = {
+            # The master remembers its drivers: the stream goes on through a restart of the master, and after
+            # a restart of everything it is launched again under the driver id that Airflow waits for.
+            "spark.deploy.recoveryMode": "FILESYSTEM",
+            "spark.deploy.recoveryDirectory": recovery,
+            "spark.deploy.recoveryTimeout": 20,
             "spark.master.rest.enabled": "true",
             "spark.master.rest.host": LOOPBACK,
             "spark.master.rest.port": self.rest_port,
