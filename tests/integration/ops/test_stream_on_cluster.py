@@ -9,10 +9,8 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,47 +100,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkServers]:
-    running = SparkServers(tmp_path_factory.mktemp("spark"))
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
-
-
 @pytest.fixture
-def stream(servers: SparkServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
-    jobs = tmp_path / "jobs"
-    jobs.mkdir()
+def stream(servers: SparkServers, jobs: Path) -> Iterator[Stream]:
     (jobs / "stream_to_silver.py").write_text(STAND_IN)
-    _zip(jobs / "medallion.zip", {"medallion_stand_in/__init__.py": ""})
-    environment = {
-        "KAFKA_BOOTSTRAP": "127.0.0.1:9",
-        "LAKE_URI": str(tmp_path / "lake"),
-        "SPARK_MASTER": servers.cluster.master_url,
-        "SPARK_REST": servers.cluster.rest_url,
-        "SPARK_JARS": str(jobs),
-        "JOBS_DIR": str(jobs),
-        "SPARK_PYTHON": sys.executable,
-        "SECRETS_FILE": str(servers.cluster.secrets_file),
-        "GOLD_DSN": "postgresql://writer@127.0.0.1:9/gold",
-        "ALERT_TO": "data@example.com",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(f"MEDALLION_{name}", value)
     made = Stream(servers)
     yield made
     for driver in made.drivers():
         made.cluster.kill(driver)
     wait_for(lambda: not made.drivers())
-
-
-def _zip(path: Path, files: dict[str, str]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
 
 
 def test_a_driver_is_submitted_once_and_survives_every_restart_of_the_task(stream: Stream) -> None:
