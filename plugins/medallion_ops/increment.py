@@ -70,7 +70,7 @@ def silver_state(lake: LakeSettings, dataset: Dataset, since: int | None) -> Sil
 
     path = LakePaths(lake.uri, dataset.name).silver
     try:
-        table = DeltaTable(path, storage_options=delta_storage_options(lake), without_files=True)
+        table = DeltaTable(path, storage_options=delta_storage_options(lake))
         version = table.version()
         missing = version - (-1 if since is None else since)
         commits = table.history(missing) if missing > 0 else []
@@ -129,7 +129,7 @@ def _marker(settings: Settings) -> str | None:
     if is_csv(source):
         return csv_marker(source)
     try:
-        table = DeltaTable(source, storage_options=delta_storage_options(settings.lake), without_files=True)
+        table = DeltaTable(source, storage_options=delta_storage_options(settings.lake))
     except (DeltaError, OSError):
         return None
     return delta_marker(str(table.metadata().id), table.version())

@@ -1,0 +1,113 @@
+"""Is there something to write? Airflow asks Delta's log and Postgres before it submits a job."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from medallion_contracts.errors import GoldError
+from medallion_contracts.increment import Kind, Plan, gold_contract_hash
+from medallion_contracts.lake import LakePaths
+from medallion_ops.increment import next_write, silver_state
+from medallion_ops.migrations.runner import migrate
+from medallion_ops.setting_fields import Secret
+from medallion_ops.settings import GoldSettings, LakeSettings, Settings
+from staged_sets import DATASET, GoldDatabase
+
+
+class Asker:
+    """Settings of one lake and one database; silver needs only a few columns here."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self.gold = GoldDatabase(dsn)
+        self.churn = folder / "churn.csv"
+        self.lake = LakeSettings(uri=str(folder / "lake"))
+        self.silver = LakePaths(self.lake.uri, DATASET.name).silver
+        self.settings = _settings(self.lake, Secret(dsn), str(self.churn))
+
+    def commit(self, *customers: str, mode: Literal["append", "overwrite"] = "append") -> None:
+        write_deltalake(self.silver, pa.table({"customer_id": pa.array(customers, pa.string())}), mode=mode)
+
+    def ask(self) -> Plan:
+        return next_write(self.settings, DATASET)
+
+    def publish(self) -> None:
+        """A publication of everything there is now."""
+        state = silver_state(self.lake, DATASET, None)
+        assert state is not None
+        [[set_id]] = self.gold.query(
+            "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, to_version, tables, "
+            "contract_hash) VALUES ('customers', 'run', 'rebuild', %s, %s, '{}', %s) RETURNING set_id",
+            [state.table_id, state.version, gold_contract_hash(DATASET)],
+        )
+        self.gold.query(
+            "INSERT INTO gold.publications (dataset, run_id, set_id, kind, silver_table_id, to_version, "
+            "rows, decision, written_at) "
+            "VALUES ('customers', 'run', %s, 'rebuild', %s, %s, '{}', 'passed', now())",
+            [set_id, state.table_id, state.version],
+        )
+
+
+def _settings(lake: LakeSettings, dsn: Secret, churn: str) -> Settings:
+    parts: dict[str, Any] = {"lake": lake, "gold": GoldSettings(dsn=dsn, churn_source=churn)}
+    settings = object.__new__(Settings)  # only these two sections are asked for
+    for name, value in parts.items():
+        object.__setattr__(settings, name, value)
+    return settings
+
+
+@pytest.fixture
+def asker(postgres: str, tmp_path: Path) -> Asker:
+    migrate(Secret(postgres), DATASET)
+    return Asker(postgres, tmp_path)
+
+
+def test_without_a_silver_table_there_is_nothing_to_write(asker: Asker) -> None:
+    assert asker.ask().kind is Kind.NOTHING
+
+
+def test_rows_are_to_be_written_until_they_are_published(asker: Asker) -> None:
+    asker.commit("a")
+    assert asker.ask().kind is Kind.REBUILD
+    asker.publish()
+    assert asker.ask().kind is Kind.NOTHING
+    asker.commit("b")
+    assert asker.ask().kind is Kind.INCREMENT
+
+
+def test_compaction_is_nothing_to_write(asker: Asker) -> None:
+    asker.commit("a")
+    asker.commit("b")
+    asker.publish()
+    DeltaTable(asker.silver).optimize.compact()
+    assert asker.ask().kind is Kind.NOTHING
+
+
+def test_an_overwritten_silver_is_to_be_written_whole(asker: Asker) -> None:
+    asker.commit("a")
+    asker.publish()
+    asker.commit("b", mode="overwrite")
+    assert asker.ask().kind is Kind.REBUILD
+
+
+def test_a_rejected_row_and_a_changed_churn_file_are_to_be_written(asker: Asker) -> None:
+    asker.commit("a")
+    asker.publish()
+    asker.churn.write_text("customerID,Churn\na,Yes\n")
+    assert asker.ask().reason == "the enrichment source changed"
+    asker.gold.query(
+        "INSERT INTO audit.rejected_rows (dataset, customer_id, updated_at, rejected_by) VALUES "
+        "('customers', 'a', %s, 'tester')",
+        [datetime(2026, 5, 4, tzinfo=UTC)],
+    )
+    assert asker.ask().reason == "rows were rejected or released"
+
+
+def test_a_database_without_tables_names_the_remedy(postgres: str, tmp_path: Path) -> None:
+    with pytest.raises(GoldError, match="migrations"):
+        Asker(postgres, tmp_path).ask()

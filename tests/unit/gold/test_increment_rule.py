@@ -1,0 +1,143 @@
+"""When a gold run reads silver's increment, when all of it, and when nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medallion_contracts.increment import (
+    Commit,
+    Kind,
+    LabelSnapshot,
+    Published,
+    SilverState,
+    csv_marker,
+    gold_contract_hash,
+    plan,
+)
+from medallion_contracts.loader import load_dataset
+
+APPEND = Commit(0, "WRITE", "Append", 10)
+PUBLISHED = Published(7, "silver-1", 4, "contract")
+
+
+def silver(*commits: Commit, version: int | None = None, table_id: str = "silver-1") -> SilverState:
+    """Silver whose versions after the published one are these commits."""
+    numbered = tuple(replace(commit, version=5 + place) for place, commit in enumerate(commits))
+    return SilverState(table_id, 4 + len(commits) if version is None else version, numbered)
+
+
+def test_the_first_run_takes_everything() -> None:
+    found = plan(
+        None, SilverState("silver-1", 1, (Commit(0, "CREATE TABLE", None, None), APPEND)), "contract"
+    )
+    assert (found.kind, found.from_version, found.to_version) == (Kind.REBUILD, None, 1)
+
+
+def test_a_silver_without_rows_is_nothing_to_publish() -> None:
+    created = SilverState("silver-1", 0, (Commit(0, "CREATE TABLE", None, None),))
+    assert plan(None, created, "contract").kind is Kind.NOTHING
+
+
+def test_new_rows_are_an_increment_up_to_the_newest_version() -> None:
+    found = plan(PUBLISHED, silver(APPEND, Commit(0, "OPTIMIZE", None, 10)), "contract")
+    assert (found.kind, found.from_version, found.to_version) == (Kind.INCREMENT, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [
+        Commit(0, "OPTIMIZE", None, 10),
+        Commit(0, "VACUUM END", None, None),
+        Commit(0, "ADD COLUMNS", None, None),
+        Commit(0, "WRITE", "Append", 0),
+    ],
+    ids=lambda commit: f"{commit.operation} {commit.rows}",
+)
+def test_commits_without_new_rows_are_nothing_to_do(commit: Commit) -> None:
+    assert plan(PUBLISHED, silver(commit), "contract").kind is Kind.NOTHING
+
+
+def test_nothing_committed_is_nothing_to_do() -> None:
+    assert plan(PUBLISHED, silver(), "contract").kind is Kind.NOTHING
+
+
+def test_a_streaming_append_that_does_not_tell_its_rows_is_read() -> None:
+    assert (
+        plan(PUBLISHED, silver(Commit(0, "STREAMING UPDATE", "Append", None)), "contract").kind
+        is Kind.INCREMENT
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (silver(Commit(0, "WRITE", "Overwrite", 10)), "rewritten by WRITE"),
+        (silver(APPEND, Commit(0, "DELETE", None, None)), "rewritten by DELETE"),
+        (silver(Commit(0, "RESTORE", None, None)), "rewritten by RESTORE"),
+        (silver(Commit(0, "SOMETHING NEW", None, None)), "rewritten by SOMETHING NEW"),
+        (silver(APPEND, table_id="silver-2"), "another table"),
+        (silver(version=3), "before the published version"),
+        (silver(APPEND, version=6), "no longer holds versions 6"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_told_as_an_increment_is_a_rebuild(state: SilverState, reason: str) -> None:
+    found = plan(PUBLISHED, state, "contract")
+    assert found.kind is Kind.REBUILD
+    assert reason in found.reason
+
+
+def test_other_definitions_of_gold_are_a_rebuild() -> None:
+    assert plan(PUBLISHED, silver(), "another contract").kind is Kind.REBUILD
+
+
+def test_rejecting_or_releasing_a_row_is_something_to_do() -> None:
+    published = replace(PUBLISHED, excluded=frozenset({1}))
+    assert plan(published, silver(), "contract", excluded=[1]).kind is Kind.NOTHING
+    assert plan(published, silver(), "contract", excluded=[1, 2]).kind is Kind.INCREMENT
+    assert plan(published, silver(), "contract", excluded=[]).kind is Kind.INCREMENT
+
+
+def test_changed_labels_are_something_to_do_once() -> None:
+    published = replace(PUBLISHED, labels="2:77")
+    kept = LabelSnapshot("2:77", "sha256:a")
+    assert plan(published, silver(), "contract", labels=kept, marker="sha256:a").kind is Kind.NOTHING
+    assert plan(published, silver(), "contract", labels=kept, marker="sha256:b").kind is Kind.INCREMENT
+    assert plan(published, silver(), "contract", labels=kept, marker=None).kind is Kind.NOTHING, (
+        "source missing"
+    )
+
+
+def test_labels_taken_by_a_run_that_died_are_still_to_be_published() -> None:
+    kept = LabelSnapshot("3:99", "sha256:b")
+    published = replace(PUBLISHED, labels="2:77")
+    assert plan(published, silver(), "contract", labels=kept, marker="sha256:b").kind is Kind.INCREMENT
+
+
+def test_the_marker_of_a_file_changes_with_its_content_only(tmp_path: Path) -> None:
+    file = tmp_path / "churn.csv"
+    assert csv_marker(str(file)) is None
+    file.write_text("a")
+    before = csv_marker(f"file://{file}")
+    file.touch()
+    assert csv_marker(str(file)) == before
+    file.write_text("b")
+    assert csv_marker(str(file)) != before
+
+
+def test_the_contract_hash_covers_silver_and_every_gold_table() -> None:
+    dataset = load_dataset("customers")
+    before = gold_contract_hash(dataset)
+    for name, table in dataset.gold.items():
+        changed = replace(dataset, gold={**dataset.gold, name: replace(table, fingerprint="other")})
+        assert gold_contract_hash(changed) != before
+    assert gold_contract_hash(replace(dataset, silver=replace(dataset.silver, fingerprint="other"))) != before
+
+
+def test_delta_spells_its_history_in_two_ways() -> None:
+    by_spark = Commit.from_history(5, "WRITE", {"mode": "Append"}, {"numOutputRows": "10"})
+    by_delta_rs = Commit.from_history(5, "WRITE", {"mode": "Append"}, {"num_added_rows": 10})
+    assert by_spark == by_delta_rs == Commit(5, "WRITE", "Append", 10)
