@@ -142,8 +142,9 @@ def _ended_driver(seen: Observation, submission: Submission, status: DriverStatu
         return Verdict(Step.END, f"driver {status.driver_id} stopped as requested", status.driver_id, True)
     failure = seen.failure
     if failure is not None and not _is_older(failure.get("at"), submission.requested_at):
-        what = f"batch {failure.get('batch_id')}: {_mailable(str(failure.get('error')))}"
-        reason = f"driver {status.driver_id} gave up at {what}"
+        batch, error = failure.get("batch_id"), _mailable(str(failure.get("error")))
+        what = "cannot start" if batch is None else f"gave up at batch {batch}"
+        reason = f"driver {status.driver_id} {what}: {error}"
         return Verdict(Step.END, reason, status.driver_id)
     return Verdict(Step.END, f"driver {status.driver_id} ended as {status.state}", status.driver_id)
 

@@ -139,6 +139,10 @@ class Attempts:
         self._give_up(query_id, batch_id, count, error)
         return True
 
+    def cannot_start(self, error: str) -> None:
+        """Leave for the operators why there is no batch to attempt."""
+        self.files.write(self.paths.failure, {"at": _now(), "batch_id": None, "error": error})
+
     def succeeded(self) -> None:
         """The first batch of this driver, or one that had failed, is done."""
         self.files.delete(self._path)

@@ -87,10 +87,17 @@ class Stream:
         pulse = Pulse(self._files, self._paths, self._lease, self._heartbeat)
         try:
             pulse.start()
-            self._tables.prepare()
-            self._ledger.prepare()
-            self._progress.prepare()
-            self._query = self._start(self._starting_offsets())
+            try:
+                self._tables.prepare()
+                self._ledger.prepare()
+                self._progress.prepare()
+                starting = self._starting_offsets()
+            except StreamError as error:
+                # A person has to mend it; a supervisor would start this driver again and again.
+                self._attempts.cannot_start(str(error))
+                logger.error("cannot start: %s", error)
+                return
+            self._query = self._start(starting)
             logger.info("query %s reads %s", self._query.id, self._dataset.topic)
             self._watch(self._query)
         finally:
