@@ -29,6 +29,9 @@ while drivers keep ending soon.
   `control/customers/failure.json`. The next driver takes the same batch again.
 - *Ended as FAILED or KILLED*: someone stopped it, or the cluster did; see `stderr` in the driver's folder on
   its worker.
+- *Cannot start*: the mail says what a person has to do. When the checkpoint is lost
+  (`checkpoints/customers_stream` in the lake), `python -m medallion_ops.control recover customers` lets the
+  next driver go on from the ledger, with nothing lost or twice.
 - *Gave no heartbeat*: the driver did no work and was stopped; the same file tells what it was doing.
 """
 

@@ -71,6 +71,11 @@ class LakePaths:
         return f"{self.control}/failure.json"
 
     @property
+    def recover_request(self) -> str:
+        """JSON file: the next driver shall go on from the ledger, as the checkpoint is lost."""
+        return f"{self.control}/recover_request.json"
+
+    @property
     def stream_driver(self) -> str:
         """JSON file: which driver on the cluster runs the stream; survives Airflow."""
         return f"{self.control}/stream_driver.json"

@@ -1,6 +1,6 @@
-"""Stop requests: how an operator, a person or a DAG, asks the stream to make way.
+"""Requests to the stream: how an operator, a person or a DAG, asks it to make way.
 
-`python -m medallion_ops.control stop|start|show DATASET` does it by hand.
+`python -m medallion_ops.control stop|start|recover|show DATASET` does it by hand.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class StreamControl:
             )
         self._files.write(self._paths.stop_request, {"owner": owner, "at": datetime.now(UTC).isoformat()})
 
+    def request_recovery(self) -> None:
+        """Let the next driver go on from the ledger, should the checkpoint be gone."""
+        self._files.write(self._paths.recover_request, {"at": datetime.now(UTC).isoformat()})
+
     def release(self, owner: str | None) -> bool:
         """Remove the stop request of this owner (None: whoever's); tells whether there was one."""
         present = self._files.read(self._paths.stop_request)
@@ -80,6 +84,7 @@ class StreamControl:
         """All control files, by name; None for those that are not there."""
         return {
             "stop_request": self._files.read(self._paths.stop_request),
+            "recover_request": self._files.read(self._paths.recover_request),
             "lease": self._files.read(self._paths.lease),
             "stream_driver": self._files.read(self._paths.stream_driver),
             "heartbeat": self._files.read(self._paths.heartbeat),
@@ -91,10 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code 1 with a message when it cannot be done."""
     parser = argparse.ArgumentParser(
         prog="python -m medallion_ops.control",
-        description="Stops or starts a dataset's stream by a request file in the lake (MEDALLION_LAKE_URI).",
+        description="Stops, starts or recovers a dataset's stream by request files in the lake "
+        "(MEDALLION_LAKE_URI).",
     )
     parser.add_argument(
-        "command", choices=("stop", "start", "show"), help="stop: the driver ends after its batch"
+        "command",
+        choices=("stop", "start", "recover", "show"),
+        help="stop: the driver ends after its micro-batch, and none is submitted; start: take that back; "
+        "recover: the next driver goes on from the ledger, after its checkpoint was lost; show: all files",
     )
     parser.add_argument("dataset", choices=dataset_names())
     given = parser.parse_args(arguments)
@@ -110,6 +119,9 @@ def _run(control: StreamControl, command: str) -> str:
     if command == "stop":
         control.request_stop("a person")
         return "stop requested: the driver ends after its micro-batch"
+    if command == "recover":
+        control.request_recovery()
+        return "recovery requested: the next driver goes on from the ledger, if the checkpoint is gone"
     if command == "start":
         return "stop request removed" if control.release(None) else "there was no stop request"
     return json.dumps(control.show(), indent=2)

@@ -23,8 +23,11 @@ class SparkJob:
     driver_memory: str
 
 
-def stream_job(settings: Settings, dataset: str, *, submission: str) -> SparkJob:
-    """The streaming job; it repeats `submission` in its heartbeat, so that Airflow finds its driver again."""
+def stream_job(settings: Settings, dataset: str, *, submission: str, recover: bool = False) -> SparkJob:
+    """The streaming job; it repeats `submission` in its heartbeat, so that Airflow finds its driver again.
+
+    With `recover` it goes on from the ledger should its checkpoint be gone.
+    """
     stream = settings.stream
     arguments = [
         *_lake(settings.lake, dataset),
@@ -32,6 +35,7 @@ def stream_job(settings: Settings, dataset: str, *, submission: str) -> SparkJob
         *_option("--trigger-seconds", stream.trigger_seconds),
         *_option("--max-offsets-per-trigger", stream.max_offsets_per_trigger),
         *_verdicts(stream),
+        *(["--recover-from-ledger"] if recover else []),
         *_option("--submission", submission),
     ]
     # Two cores and 2 GiB are what the default micro-batch is sized for.

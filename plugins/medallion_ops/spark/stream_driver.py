@@ -197,6 +197,9 @@ class StreamDriver:
         """
         heartbeat = self._files.read(self._paths.heartbeat)
         submission = self._followed(self._submission(), heartbeat)
+        if _living_driver(heartbeat) and heartbeat and heartbeat.get("state") != "starting":
+            # The stream runs: a recovery that was asked for is done.
+            self._files.delete(self._paths.recover_request)
         status = None
         if submission is not None and submission.driver_id and submission.ended_at is None:
             status = self._cluster.status(submission.driver_id)
@@ -223,9 +226,7 @@ class StreamDriver:
         submission = Submission(uuid.uuid4().hex, _now(), failures=failures)
         self._write(submission)
         try:
-            driver_id = self._cluster.submit(
-                stream_job(self._settings, self._dataset, submission=submission.token)
-            )
+            driver_id = self._cluster.submit(self._job(submission.token))
         except SubmissionUnknown:
             raise
         except ServiceUnavailable:
@@ -267,6 +268,10 @@ class StreamDriver:
         followed = replace(submission, token=token, driver_id=driver_id, ended_at=None)
         self._write(followed)
         return followed
+
+    def _job(self, token: str) -> SparkJob:
+        recover = self._files.read(self._paths.recover_request) is not None
+        return stream_job(self._settings, self._dataset, submission=token, recover=recover)
 
     def _submission(self) -> Submission | None:
         content = self._files.read(self._paths.stream_driver)

@@ -146,11 +146,13 @@ class Cluster:
     """A master in memory: what it is asked to start, and what it says of each driver."""
 
     def __init__(self) -> None:
+        self.jobs: list[SparkJob] = []
         self.states: dict[str, str] = {}
         self.killed: list[str] = []
         self.error: ServiceUnavailable | None = None
 
     def submit(self, job: SparkJob) -> str:
+        self.jobs.append(job)
         if isinstance(self.error, SubmissionUnknown):
             self.states[f"driver-{len(self.states)}"] = "RUNNING"
         if self.error is not None:
@@ -186,9 +188,9 @@ class Stream:
         assert content is not None
         return content
 
-    def beat(self, driver_id: str) -> None:
+    def beat(self, driver_id: str, state: str = "waiting") -> None:
         now = datetime.now(UTC).isoformat()
-        beat = {"submission": self.record()["token"], "driver_id": driver_id, "at": now}
+        beat = {"submission": self.record()["token"], "driver_id": driver_id, "at": now, "state": state}
         self.files.write(self.paths.heartbeat, beat)
 
 
@@ -255,6 +257,24 @@ def test_the_last_heartbeat_of_a_dead_driver_does_not_distract_from_the_new_one(
     assert stream.driver.submit() == "driver-1"
     assert stream.driver.look().driver_id == "driver-1"
     assert stream.cluster.killed == ["driver-0"]  # by close: makes sure of the end
+
+
+def test_a_recovery_is_asked_of_drivers_until_the_stream_runs(stream: Stream) -> None:
+    stream.files.write(stream.paths.recover_request, {})
+    stream.driver.submit()
+    assert "--recover-from-ledger" in stream.cluster.jobs[-1].arguments
+    stream.beat("driver-0", state="starting")
+    stream.driver.look()
+    assert stream.files.read(stream.paths.recover_request) is not None
+    stream.beat("driver-0", state="waiting")
+    stream.driver.look()
+    stream.driver.submit()
+    assert "--recover-from-ledger" not in stream.cluster.jobs[-1].arguments
+
+
+def test_a_driver_that_cannot_start_says_why() -> None:
+    failure = {"batch_id": None, "error": "the checkpoint is gone", "at": ago(30)}
+    assert "cannot start: the checkpoint is gone" in decide(seen(state="FINISHED", failure=failure)).reason
 
 
 def test_an_end_is_reported_once(stream: Stream) -> None:
