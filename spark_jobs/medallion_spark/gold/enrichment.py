@@ -95,7 +95,7 @@ def refresh(
         return stored
     try:
         labels = read_labels(spark, source)
-        count, fingerprint = _checked(labels, shown)
+        count, fingerprint = examine(labels, shown)
     except BrokenSource as broken:
         warning = f"{broken}; the last snapshot of {stored.labels:,} labels is used"
         log.warning("enrichment: %s", warning)
@@ -164,8 +164,12 @@ def _jdbc_table(source: str) -> tuple[str, str]:
     return "jdbc:" + urlunsplit(parts._replace(query=urlencode(options))), table
 
 
-def _checked(labels: DataFrame, shown: str) -> tuple[int, str]:
-    """Number and fingerprint of the distinct labels; raises BrokenSource with all that is wrong with them."""
+def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
+    """Number and fingerprint of the distinct labels.
+
+    Raises:
+        BrokenSource: they cannot be used; names all that is wrong with them.
+    """
     by_key = labels.groupBy("key").agg(F.min("label").alias("label"), F.max("label").alias("other"))
     try:
         [found] = by_key.agg(

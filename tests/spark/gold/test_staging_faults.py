@@ -1,0 +1,128 @@
+"""A set is whole or does not count, whatever happens while it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import psycopg
+import pyarrow as pa
+import pytest
+from pyspark.errors import PySparkException
+
+from gold_model import DATASET, gold_of, version
+from gold_runs import GoldRuns
+from medallion_contracts.compile_postgres import staged_columns
+from medallion_contracts.errors import GoldError, ServiceUnavailable
+from medallion_spark.gold import staging, transfer
+from medallion_spark.gold.database import connection
+
+CUSTOMERS = DATASET.gold["customers"]
+STAGED = staged_columns(DATASET, CUSTOMERS)
+KEYS = (CUSTOMERS.column("customer_id"),)
+
+
+def rows_of(runs: GoldRuns, set_id: int, name: str) -> int:
+    return int(runs.query(f"SELECT count(*) FROM staging.s{set_id}_{name}")[0][0])
+
+
+def test_a_task_that_runs_twice_leaves_its_rows_once(runs: GoldRuns) -> None:
+    keys = runs.spark.range(0, 100, 1, 4).selectExpr("cast(id AS string) AS customer_id")
+    with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as set_id:
+        first = transfer.copy_in(keys, set_id, "_touched", KEYS)
+        # The driver lost the answer of the first attempt, or a speculative twin came second.
+        again = transfer.copy_in(keys, set_id, "_touched", KEYS)
+    assert (first, again) == (100, 100)
+    assert rows_of(runs, set_id, "_touched") == 100
+
+
+def test_a_task_that_dies_half_way_leaves_nothing(runs: GoldRuns) -> None:
+    def dies(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield next(iter(batches))
+        raise OSError("the disk went away")
+
+    keys = runs.spark.range(0, 50_000, 1, 1).selectExpr("cast(id AS string) AS customer_id")
+    dying = keys.mapInArrow(dies, keys.schema)
+    with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as set_id:
+        with pytest.raises(PySparkException, match="the disk went away"):
+            transfer.copy_in(dying, set_id, "_touched", KEYS)
+        assert rows_of(runs, set_id, "_touched") == 0
+        assert transfer.copy_in(keys, set_id, "_touched", KEYS) == 50_000
+    assert rows_of(runs, set_id, "_touched") == 50_000
+
+
+def test_rows_that_vanish_while_the_set_is_written_are_noticed(runs: GoldRuns) -> None:
+    with (
+        connection(autocommit=True) as connected,
+        staging.open_set(connected, DATASET) as set_id,
+        pytest.raises(GoldError, match=r"holds 0 rows, but Spark copied 7.*run again"),
+    ):
+        staging.measure(connected, set_id, {"customers": 7})
+
+
+def test_a_set_without_a_manifest_does_not_count_and_is_cleaned_up(runs: GoldRuns) -> None:
+    versions = [version("a")]
+    runs.append(versions)
+    with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as died:
+        pass  # and then the driver was killed
+    runs.run()
+    assert runs.gold() == gold_of(versions)
+    assert runs.query(f"SELECT to_regclass('staging.s{died}_customers')") == [(None,)]
+
+
+def test_clean_up_spares_what_is_written_or_waits_for_a_person(runs: GoldRuns) -> None:
+    def exists(set_id: int) -> bool:
+        return runs.query(f"SELECT to_regclass('staging.s{set_id}_customers') IS NOT NULL") == [(True,)]
+
+    def complete(set_id: int) -> None:
+        runs.query(
+            "INSERT INTO staging.manifests (set_id, dataset, run_id, kind, silver_table_id, to_version, "
+            "tables, contract_hash) VALUES (%s, 'customers', 'run', 'rebuild', 'silver', 0, '{}', '')",
+            [set_id],
+        )
+
+    with connection(autocommit=True) as other, connection(autocommit=True) as connected:
+        ids = []
+        for _ in range(3):
+            with staging.open_set(connected, DATASET) as set_id:
+                complete(set_id)
+                ids.append(set_id)
+        older, blocked, newest = ids
+        with staging.open_set(other, DATASET) as under_way:
+            assert staging.drop_old_sets(connected, DATASET, newest) == [older]
+            assert exists(under_way)
+        assert exists(blocked)
+        assert exists(newest)
+        with psycopg.connect(runs.dsn) as reader:
+            reader.execute(f"SELECT count(*) FROM staging.s{under_way}_customers")
+            assert staging.drop_old_sets(connected, DATASET, newest) == [], "somebody is reading it"
+        assert staging.drop_old_sets(connected, DATASET, newest) == [under_way]
+
+
+def test_errors_of_postgres_name_the_server_and_the_remedy_and_no_password(
+    runs: GoldRuns, secrets_file: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dsn(text: str) -> None:
+        monkeypatch.setattr("medallion_spark.gold.database.required_secret", lambda _: text)
+
+    dsn("postgresql://writer:marked-secret@127.0.0.1:1/gold")
+    with (
+        pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:1/gold does not answer") as refused,
+        connection(),
+    ):
+        pass
+    assert "marked-secret" not in str(refused.value)
+    dsn(runs.dsn)
+    with pytest.raises(GoldError, match=r"medallion_ops\.migrations"), connection() as connected:
+        connected.execute("SELECT * FROM gold.absent")
+    runs.query(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', "
+        "current_database()); END $$"
+    )
+    with pytest.raises(GoldError, match="read-only"), connection() as connected:
+        connected.execute("DELETE FROM gold.customers")
+
+
+def test_silver_that_does_not_exist_is_named(runs: GoldRuns) -> None:
+    with pytest.raises(GoldError, match="no silver table"):
+        replace(runs, lake=runs.lake / "elsewhere").write()
