@@ -1,0 +1,142 @@
+"""The sums of a micro-batch: offsets, gaps, losses, balance, and which silver partitions it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from medallion_contracts.errors import BalanceError, StreamError
+from medallion_contracts.loader import load_dataset
+from medallion_spark.stream.accounting import (
+    Numbers,
+    account,
+    check_balance,
+    check_committed,
+    check_one_task_each,
+    count,
+    touched_partitions,
+)
+from medallion_spark.stream.ledger import Source
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def group(partition: int, first: int, last: int, **changes: object) -> dict[str, Any]:
+    """A row of `summarise`: a run of records without gaps, all to silver, unless changed."""
+    rows = last - first + 1
+    return {
+        "topic": "customers",
+        "partition": partition,
+        "task": partition,
+        "rows": rows,
+        "silver": rows,
+        "duplicate": 0,
+        "late": 0,
+        "rejected": 0,
+        "key_mismatch": 0,
+        "with_unknown": 0,
+        "smallest_offset": first,
+        "largest_offset": last,
+        "watermark": NOON,
+        "earliest": NOON,
+        "latest": NOON,
+        **changes,
+    }
+
+
+def never_asked(_: str) -> Mapping[int, int]:
+    raise AssertionError("the broker is asked only when offsets are missing at the beginning")
+
+
+def test_consecutive_offsets_leave_no_gap() -> None:
+    carried = {("customers", 0): Source("customers", 0, 0, 10, watermark=NOON)}
+    found = account([group(0, 10, 14)], carried, never_asked)
+    assert found["customers", 0] == Source("customers", 0, 10, 15, read=5, watermark=NOON)
+
+
+def test_a_partition_that_nothing_was_read_of_keeps_its_place_and_watermark() -> None:
+    carried = {("customers", 1): Source("customers", 1, 0, 10, 10, watermark=NOON)}
+    found = account([group(0, 5, 6)], carried, never_asked)
+    assert found["customers", 1] == Source("customers", 1, 10, 10, watermark=NOON)
+    assert found["customers", 0] == Source("customers", 0, 5, 7, read=2, watermark=NOON), (
+        "begins where it begins"
+    )
+
+
+def test_offsets_without_records_are_gaps_or_lost() -> None:
+    carried = {("customers", 0): Source("customers", 0, 0, 10)}
+    inside = account([group(0, 10, 19, rows=7)], carried, never_asked)["customers", 0]
+    assert (inside.gaps, inside.lost) == (3, 0)
+    before = account([group(0, 15, 19)], carried, lambda _: {0: 13})["customers", 0]
+    assert (before.gaps, before.lost) == (2, 3)
+    all_lost = account([group(0, 15, 19)], carried, lambda _: {0: 900})["customers", 0]
+    assert (all_lost.gaps, all_lost.lost) == (0, 5), "never more than is missing"
+
+
+def test_a_watermark_never_goes_back() -> None:
+    later = NOON + timedelta(hours=1)
+    carried = {("customers", 0): Source("customers", 0, 0, 10, watermark=later)}
+    assert account([group(0, 10, 14)], carried, never_asked)["customers", 0].watermark == later
+    assert (
+        account([group(0, 10, 14, watermark=None)], carried, never_asked)["customers", 0].watermark == later
+    )
+
+
+@pytest.mark.parametrize("rows", [[group(0, 9, 12)], [group(0, 10, 12, rows=4)]])
+def test_offsets_read_twice_are_an_error(rows: list[dict[str, Any]]) -> None:
+    carried = {("customers", 0): Source("customers", 0, 0, 10)}
+    with pytest.raises(BalanceError, match="customers-0"):
+        account(rows, carried, never_asked)
+
+
+def test_every_record_has_one_verdict() -> None:
+    check_balance(count([group(0, 0, 9), group(1, 0, 4, silver=2, late=3)]))
+    with pytest.raises(BalanceError, match=r"5 records were read.*silver 2.*4 in all"):
+        check_balance(count([group(1, 0, 4, silver=2, late=2)]))
+
+
+def test_repeats_move_candidates_and_keep_the_balance() -> None:
+    numbers = count([group(0, 0, 9)]).after_repeats({"duplicate": 3, "conflict": 2})
+    assert numbers.verdicts == {"silver": 5, "duplicate": 3, "late": 0, "rejected": 2}
+    assert numbers.quarantine == 2
+    check_balance(numbers)
+
+
+def test_more_repeats_than_candidates_are_an_error() -> None:
+    numbers = Numbers(2, {"silver": 2, "duplicate": 0, "late": 0, "rejected": 0}, 0, 0)
+    with pytest.raises(BalanceError):
+        check_balance(numbers.after_repeats({"duplicate": 3}))
+
+
+def test_a_commit_of_other_than_the_expected_rows_is_an_error() -> None:
+    check_committed("silver", 5, 5)
+    with pytest.raises(BalanceError, match="silver committed 4 rows of the batch, the verdicts say 5"):
+        check_committed("silver", 4, 5)
+
+
+def test_a_partition_in_two_tasks_is_an_error() -> None:
+    check_one_task_each([group(0, 0, 1), group(1, 0, 1)])
+    with pytest.raises(StreamError, match="customers-0 was read by several tasks"):
+        check_one_task_each([group(0, 0, 1), group(0, 2, 3, task=7)])
+
+
+def test_a_look_up_names_hours_and_with_very_many_days_or_months() -> None:
+    def hours(number: int) -> list[dict[str, Any]]:
+        moments = [NOON + timedelta(hours=hour) for hour in range(number)]
+        return [
+            group(0, n, n, year=m.year, month=m.month, day=m.day, hour=m.hour, earliest=m, latest=m)
+            for n, m in enumerate(moments)
+        ]
+
+    dataset = load_dataset("customers")
+    names, touched = touched_partitions(hours(30), dataset)
+    assert (names, len(touched)) == (("year", "month", "day", "hour"), 30)
+    names, touched = touched_partitions(hours(24 * 100), dataset)
+    assert (names, len(touched)) == (("year", "month", "day"), 101)
+    assert touched[0].earliest == NOON
+    names, touched = touched_partitions(hours(24 * 300), dataset)
+    assert names == ("year", "month")
+    assert touched_partitions([group(0, 0, 0, earliest=None, year=None)], dataset)[1] == []
