@@ -15,9 +15,9 @@ from medallion_contracts.model import Dataset
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.tables import FENCED
 
-FIRST = log_of([event("c1", 0), event("c2", 0)])
+FIRST = log_of([event("c1", 20), event("c2", 25)])
 SECOND = log_of(
-    [event("c1", 0), event("c1", 30), event("c3", 0), event("c2", 0, tenure=9), event("c4", 31), b"{"],
+    [event("c1", 20), event("c1", 30), event("c3", 0), event("c2", 25, tenure=9), event("c4", 31), b"{"],
     first_offset=2,
 )
 VERDICTS = {
@@ -140,7 +140,7 @@ def test_a_new_field_of_the_contract_reaches_old_tables(lake: TestLake) -> None:
     lake.tables.silver.schema = lake.tables.silver.schema.append(_field(wider))
     lake.tables.silver.prepare()
     lake.restart(dataset=wider)
-    lake.send(log_of([event("c5", 1), event("c6", 1, loyalty="gold")], first_offset=2))
+    lake.send(log_of([event("c5", 30), event("c6", 30, loyalty="gold")], first_offset=2))
     assert {r["customer_id"]: r["loyalty"] for r in lake.rows("silver")} == {
         "c1": None,
         "c2": None,

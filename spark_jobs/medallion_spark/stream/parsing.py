@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from medallion_contracts import reasons
 from medallion_contracts.compile_spark import arrow_schema, parse_plain, spark_schema
@@ -124,7 +124,7 @@ def _judge_function(
                 [*result.values(), pa.array(is_late)], names=[*result.keys(), "is_late"]
             )
 
-    return arrow_udf(judge, result_type.simpleString(), ArrowUDFType.SCALAR_ITER)
+    return arrow_udf(judge, returnType=result_type)  # type: ignore[call-overload]  # no StructType there
 
 
 class _Judging:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medallion_contracts.errors import StreamError
@@ -30,6 +30,7 @@ def arrays(
     )
 
 
+@settings(deadline=None)  # the first example loads what it needs
 @given(
     minutes=st.lists(st.one_of(st.none(), st.integers(-30, 30)), max_size=40),
     cut=st.integers(0, 40),
