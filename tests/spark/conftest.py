@@ -33,6 +33,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory, secrets_file: Path) -> Itera
     ensure_jars("spark", layout.SPARK_JARS)
     folder = tmp_path_factory.mktemp("spark")
     os.environ["PYSPARK_PYTHON"] = sys.executable
+    # Short plans, each run once: the second compiler and parallel collectors cost more than they give.
+    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     roots = [str(layout.PROJECT / root) for root in ("expectations", "spark_jobs")]
     settings = {
         "spark.master": "local[2]",
