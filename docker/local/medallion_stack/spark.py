@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,13 +49,12 @@ class SparkCluster:
 
     def master(self) -> Service:
         """How to run the master."""
-        recovery = self.folder / "recovery"
-        recovery.mkdir(parents=True, exist_ok=True)
+        self._recovery.mkdir(parents=True, exist_ok=True)
         options = {
             # The master remembers its drivers: the stream goes on through a restart of the master, and after
             # a restart of everything it is launched again under the driver id that Airflow waits for.
             "spark.deploy.recoveryMode": "FILESYSTEM",
-            "spark.deploy.recoveryDirectory": recovery,
+            "spark.deploy.recoveryDirectory": self._recovery,
             "spark.deploy.recoveryTimeout": 20,
             "spark.master.rest.enabled": "true",
             "spark.master.rest.host": LOOPBACK,
@@ -72,6 +72,10 @@ class SparkCluster:
             is_ready=lambda: answers(self.rest_port) and answers(self.web_port),
             ready_on=self.master_url,
         )
+
+    def forget_drivers(self) -> None:
+        """Let the master, which does not run, start without drivers of its earlier life."""
+        shutil.rmtree(self._recovery, ignore_errors=True)
 
     def worker(self) -> Service:
         """How to run the worker; ready when the master has it."""
@@ -92,6 +96,10 @@ class SparkCluster:
             is_ready=self._has_worker,
             ready_on=self.master_url,
         )
+
+    @property
+    def _recovery(self) -> Path:
+        return self.folder / "recovery"
 
     def _daemon(self, main: str) -> list[str]:
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)

@@ -43,8 +43,10 @@ SUPERVISOR = "supervisor"
 _STOP_ORDER = (
     (SUPERVISOR,),
     ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api-server"),
+    # Before its worker: what the worker then stops stays in the master's memory, to be launched again.
+    ("spark-master",),
     ("spark-worker",),
-    ("spark-master", "broker", "mail", "postgres"),
+    ("broker", "mail", "postgres"),
 )
 
 
@@ -143,6 +145,8 @@ class Stack:
             (self.state.folder / name).mkdir(parents=True, exist_ok=True)
         # Fails here, with every problem at once, rather than in a DAG.
         Settings.from_environment(self.airflow.settings)
+        if self.state.read_settings() != self.airflow.settings and not self.processes.find("spark-master"):
+            self.spark.forget_drivers()  # they would be launched with the old settings
         self.state.write_settings(self.airflow.settings, SECRET_SETTINGS)
         build_jobs(self.state.jobs)
         chains = (self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail)
