@@ -33,12 +33,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory, secrets_file: Path) -> Itera
     ensure_jars("spark", layout.SPARK_JARS)
     folder = tmp_path_factory.mktemp("spark")
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    # Short plans, each run once: the second compiler and parallel collectors cost more than they give.
-    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     roots = [str(layout.PROJECT / root) for root in ("expectations", "spark_jobs")]
     settings = {
         "spark.master": "local[2]",
         "spark.driver.memory": "2g",
+        # Nothing may depend on the machine's time zone. Plans are short and run once: the second compiler and
+        # parallel collectors cost more than they give.
+        "spark.driver.extraJavaOptions": (
+            "-Duser.timezone=Asia/Kolkata -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+        ),
         "spark.driver.extraClassPath": f"{layout.SPARK_JARS}/*",
         "spark.executorEnv.PYTHONPATH": os.pathsep.join(roots),
         "spark.executorEnv.MEDALLION_SECRETS_FILE": str(secrets_file),
