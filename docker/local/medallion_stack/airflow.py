@@ -94,6 +94,8 @@ class Airflow:
             "API_AUTH__JWT_SECRET": self.keys.jwt,
             "LOGGING__BASE_LOG_FOLDER": self.folder / "logs",
             "DAG_PROCESSOR__PARSING_PROCESSES": 1,
+            # A changed file is read at once; unchanged ones need no core all the time.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
             # After kill -9 of everything, tasks that ran are noticed in a minute instead of five.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 60,

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.lake import LakePaths
+from medallion_contracts.loader import load_dataset
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+DATASET = "customers"
+KEY = load_dataset(DATASET).key
 LAYERS = ("bronze", "silver", "quarantine", "ledger")
 
 
@@ -48,7 +51,7 @@ class Balance:
 class LakeView:
     """A dataset's tables in the lake; a table that is not there yet counts as empty."""
 
-    def __init__(self, uri: str, dataset: str = "customers") -> None:
+    def __init__(self, uri: str, dataset: str = DATASET) -> None:
         self._paths = LakePaths(uri, dataset)
 
     def rows(self) -> dict[str, int]:
@@ -132,10 +135,11 @@ class GoldView:
     def customers_present(self, customer_ids: set[str]) -> int:
         """How many of these customers have a row in gold.customers."""
         import psycopg
+        from psycopg import sql
 
+        query = sql.SQL("SELECT count(*) FROM gold.customers WHERE {} = ANY(%s)")
         with psycopg.connect(self._writer) as connection:
-            query = "SELECT count(*) FROM gold.customers WHERE customer_id = ANY(%s)"
-            return _one(connection, query, [sorted(customer_ids)])
+            return _one(connection, query.format(sql.Identifier(KEY)), [sorted(customer_ids)])
 
     def published_version(self) -> int | None:
         """The silver version that gold is published up to; None before the first publication."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medallion_stack.demo import Outcome
-from medallion_stack.observe import GoldView, LakeView, customer_ids
+from medallion_stack.observe import KEY, GoldView, LakeView, customer_ids
 from medallion_stack.stack import TELCO, Stack
 from medallion_stack.state import write_private
 from medallion_stack.status import stack_memory
@@ -125,7 +125,7 @@ def _gate_lines(gate: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _samples(gold: GoldView) -> Iterator[list[str]]:
-    customers = gold.sample("customers_masked", "customer_id", _SAMPLE_ROWS)
+    customers = gold.sample("customers_masked", KEY, _SAMPLE_ROWS)
     yield [f"GOLD, {_SAMPLE_ROWS} CUSTOMERS (masked)", *_rows_as_table(customers)]
     segments = gold.sample("segment_current", "customers DESC", _SEGMENT_ROWS)
     yield [f"GOLD, THE {_SEGMENT_ROWS} LARGEST SEGMENTS", *_rows_as_table(segments)]

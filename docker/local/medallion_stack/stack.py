@@ -39,7 +39,7 @@ CHOICES = {
     "MEDALLION_CHURN_SOURCE": str(TELCO),
 }
 SUPERVISOR = "supervisor"
-# Later groups are what earlier ones talk to.
+# Later groups are what earlier ones need; Spark apart, see below.
 _STOP_ORDER = (
     (SUPERVISOR,),
     ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api-server"),
