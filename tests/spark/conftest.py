@@ -20,7 +20,7 @@ from medallion_stack.bootstrap import ensure_jars
 
 @pytest.fixture(scope="session")
 def secrets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that MEDALLION_SECRETS_FILE names, on the driver and in tasks; a test writes its secrets there."""
+    """The file that MEDALLION_SECRETS_FILE names, on the driver and in tasks; tests write theirs there."""
     file = tmp_path_factory.mktemp("secrets") / "secrets"
     file.touch(mode=0o600)
     os.environ["MEDALLION_SECRETS_FILE"] = str(file)

@@ -1,0 +1,207 @@
+"""The stream against what people would otherwise write, and its latency at a steady rate.
+
+`make bench-stream` runs this. All ways read the same topic in one run, with the same cores, memory and batch
+size, each in a JVM of its own; their first micro-batch warms the JVM up and is shown, but not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from deltalake import DeltaTable
+
+from medallion_contracts.lake import LakePaths
+from medallion_stack.environment import base_environment
+from medallion_stack.layout import PROJECT, SPARK_JARS
+from services import BrokerServer
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(7200)]
+
+RECORDS = 1_000_000
+BATCH = 250_000
+STEADY_RATE = 1_000
+STEADY_SECONDS = 900
+STEADY_TRIGGER = 5
+JOB = PROJECT / "spark_jobs" / "stream_to_silver.py"
+WAYS = PROJECT / "tests" / "bench" / "stream_ways.py"
+Keep = Callable[[str, Mapping[str, float]], None]
+Batches = Sequence[Mapping[str, float]]
+
+
+def start(*command: str, output: Path | None = None) -> subprocess.Popen[str]:
+    """Start a Spark program on two local cores with 3 GiB."""
+    conf = {
+        "spark.master": "local[2]",
+        "spark.driver.memory": "3g",
+        "spark.driver.extraClassPath": f"{SPARK_JARS}/*",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    environment = {
+        **base_environment(),
+        "PYTHONPATH": os.pathsep.join(
+            str(PROJECT / root) for root in ("expectations", "spark_jobs", "plugins")
+        ),
+        "PYSPARK_SUBMIT_ARGS": " ".join(f"--conf {k}={v}" for k, v in conf.items()) + " pyspark-shell",
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+    }
+    stream = subprocess.PIPE if output is None else output.open("w")
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "TERM", sys.executable, *command],
+        env=environment,
+        stdout=stream,
+        stderr=None if output is None else subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run_way(way: str, bootstrap: str, topic: str, folder: Path, *more: str) -> dict[str, Batches]:
+    """Run another way to its end."""
+    process = start(str(WAYS), way, bootstrap, topic, str(folder), *more)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    found: dict[str, Batches] = json.loads(lines[-1]) if lines else {}
+    return found
+
+
+class OurStream:
+    """The product's job on a lake of its own."""
+
+    def __init__(self, lake: Path, bootstrap: str, *arguments: str) -> None:
+        self.paths = LakePaths(str(lake), "customers")
+        self._log = lake.parent / f"{lake.name}.log"
+        self._process = start(
+            str(JOB), f"--lake-uri={lake}", f"--bootstrap={bootstrap}", *arguments, output=self._log
+        )
+
+    def wait_until_read(self, records: int, patience: float) -> None:
+        """Wait until the ledger accounts for so many records."""
+        deadline = time.monotonic() + patience
+        while sum(row["read"] for row in self.ledger()) < records:
+            assert self._process.poll() is None, self._log.read_text()[-3000:]
+            assert time.monotonic() < deadline, f"too slow: see {self._log}"
+            time.sleep(2)
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """All rows, in order."""
+        return sorted(self._rows(self.paths.ledger), key=lambda row: row["sequence"])
+
+    def batches(self) -> Batches:
+        """Seconds of whole triggers, as Spark measures those of the other ways too."""
+        rows = sorted(self._rows(self.paths.progress), key=lambda row: row["batch_id"])
+        return [
+            {"seconds": dict(row["duration_ms"])["triggerExecution"] / 1000, "rows": row["input_rows"]}
+            for row in rows
+        ]
+
+    def stop(self) -> None:
+        """Stop it as an operator would."""
+        request = Path(self.paths.stop_request)
+        request.write_text("{}")
+        assert self._process.wait(timeout=300) == 0
+        request.unlink()
+
+    @staticmethod
+    def _rows(path: str) -> list[dict[str, Any]]:
+        if not (Path(path) / "_delta_log").exists():
+            return []
+        rows: list[dict[str, Any]] = DeltaTable(path).to_pyarrow_table().to_pylist()
+        return rows
+
+
+def rate(*stages: Batches) -> float:
+    """Records a second through all stages, the first micro-batch of each left out."""
+    return 1 / sum(
+        sum(b["seconds"] for b in stage[1:]) / sum(b["rows"] for b in stage[1:]) for stage in stages
+    )
+
+
+def test_catching_up(broker_server: BrokerServer, tmp_path: Path, keep: Keep) -> None:
+    bootstrap = broker_server.bootstrap
+    run_way("fill", bootstrap, "customers", tmp_path, str(RECORDS))
+    bare = run_way("bare", bootstrap, "customers", tmp_path)
+    plain = run_way("plain", bootstrap, "customers", tmp_path)
+    ours = OurStream(
+        tmp_path / "lake", bootstrap, "--trigger-seconds=0", f"--max-offsets-per-trigger={BATCH}"
+    )
+    ours.wait_until_read(RECORDS, patience=3000)
+    time.sleep(5)  # the last progress row comes after the ledger's
+    ours.stop()
+    a, b, c = rate(bare["bare"]), rate(plain["bronze"], plain["silver"]), rate(ours.batches())
+    figures = {
+        "(a) Kafka -> from_json -> Parquet, records/s": a,
+        "(b) plain two-query medallion, records/s": b,
+        "(c) ours, records/s": c,
+        "(c) / (a), at least 0.4, aim 0.6": c / a,
+        "(c) / (b), at least 1.0, aim 1.5": c / b,
+        "first micro-batch of (a), s": bare["bare"][0]["seconds"],
+        "first micro-batches of (b), s": plain["bronze"][0]["seconds"] + plain["silver"][0]["seconds"],
+        "first micro-batch of (c), s": ours.batches()[0]["seconds"],
+    }
+    keep("stream-catch-up", figures)
+    ledger = ours.ledger()
+    assert sum(row["read"] for row in ledger) == RECORDS
+    assert sum(row["rejected"] for row in ledger) == RECORDS // 200
+    assert c / a >= 0.4
+    assert c / b >= 1.0
+
+
+def test_latency_at_a_steady_rate(broker_server: BrokerServer, tmp_path: Path, keep: Keep) -> None:
+    lake = tmp_path / "lake"
+    ours = OurStream(lake, broker_server.bootstrap, f"--trigger-seconds={STEADY_TRIGGER}")
+    before = None
+    while before is None:  # warm: what the topic already holds is worked off first
+        time.sleep(5)
+        rows = ours.ledger()
+        before = rows[-1]["sequence"] if rows and rows[-1]["read"] < BATCH else None
+    producer = subprocess.run(
+        [
+            *(sys.executable, "-m", "medallion_ops.producer", "--source=synthetic", f"--rate={STEADY_RATE}"),
+            *("--count", str(STEADY_RATE * STEADY_SECONDS), "--broken=0.005", "--duplicated=0.01"),
+        ],
+        env={
+            **base_environment(),
+            "PYTHONPATH": f"{PROJECT / 'expectations'}:{PROJECT / 'plugins'}",
+            "MEDALLION_KAFKA_BOOTSTRAP": broker_server.bootstrap,
+        },
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    assert producer.stdout
+    time.sleep(4 * STEADY_TRIGGER)
+    ours.stop()
+    steady = [row for row in ours.ledger() if row["sequence"] > before]
+    waits = _waits(ours.paths, steady)
+    p50, p95, longest = np.percentile(waits, [50, 95, 100])
+    keep(
+        "stream-latency",
+        {
+            f"event to silver at {STEADY_RATE}/s, trigger {STEADY_TRIGGER} s: p50, s": float(p50),
+            "p95, s (at most trigger + 5)": float(p95),
+            "longest, s": float(longest),
+            "micro-batches": len(steady),
+            "seconds of a micro-batch, median": float(np.median([row["duration_seconds"] for row in steady])),
+        },
+    )
+    assert p95 <= STEADY_TRIGGER + 5
+
+
+def _waits(paths: LakePaths, ledger: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Seconds from Kafka's timestamp to the end of its micro-batch, for each row of silver."""
+    done = {row["batch_id"]: row["committed_at"].timestamp() for row in ledger}
+    silver = DeltaTable(paths.silver).to_pyarrow_table(columns=["_batch_id", "_enqueued_at"]).to_pandas()
+    silver = silver[silver["_batch_id"].isin(list(done))]
+    enqueued = silver["_enqueued_at"].astype("int64").to_numpy() / 1e6
+    waits: np.ndarray[Any, np.dtype[np.float64]] = silver["_batch_id"].map(done).to_numpy() - enqueued
+    return waits
