@@ -77,10 +77,9 @@ def main() -> int:
             submission=arguments.submission,
         )
         spark = open_session(f"{dataset.name}_streaming", lake)
-        try:
-            Stream(spark, dataset, lake, kafka, options).run()
-        finally:
-            spark.stop()
+        Stream(spark, dataset, lake, kafka, options).run()
+        # Only after a good end: with a batch under way, stopping would wait for it.
+        spark.stop()
     except MedallionError as error:
         logging.getLogger("stream_to_silver").error("%s", error)
         return 1

@@ -190,10 +190,11 @@ class MicroBatches:
         silver = self._touched_silver(rows)
         suspects = deduplicate.find_suspects(candidates, silver, self._dataset).persist()
         try:
-            if suspects.isEmpty():
+            if not suspects.count():
                 return None
             # Pinned in memory: the plan must not read silver again after this batch's append.
-            return deduplicate.find_repeats(candidates, silver, suspects, self._dataset).localCheckpoint()
+            repeats = deduplicate.find_repeats(candidates, silver, F.broadcast(suspects), self._dataset)
+            return repeats.localCheckpoint()
         finally:
             suspects.unpersist()
 
@@ -288,6 +289,8 @@ class MicroBatches:
         self, judged: Judged, batch_id: int
     ) -> tuple[Commit | None, dict[str, int], dict[str, int], list[datetime | None]]:
         numbers, records = judged.numbers, judged.records
+        # A pool of its own: jobs of one pool wait for each other.
+        self._spark.sparkContext.setLocalProperty("spark.scheduler.pool", "details")
         rows = self._quarantine_rows(judged, batch_id)
         commit = self._append(self._tables.quarantine, rows, batch_id, numbers.quarantine)
         rejected = records.where(F.col("verdict") == REJECTED)
@@ -334,7 +337,8 @@ class MicroBatches:
 
 def _with_repeats(first: DataFrame, repeats: DataFrame) -> DataFrame:
     """The verdicts with duplicates and conflicts worked in."""
-    joined = first.join(repeats, list(deduplicate.COORDINATES), "left")
+    # At most as many as the batch has records: the records themselves, with their values, need not move.
+    joined = first.join(F.broadcast(repeats), list(deduplicate.COORDINATES), "left")
     verdict = (
         F.when(F.col("repeat") == "duplicate", DUPLICATE)
         .when(F.col("repeat") == "conflict", REJECTED)

@@ -15,7 +15,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from medallion_contracts.errors import MedallionError, ServiceUnavailable, StreamError
+from medallion_contracts.errors import LeaseError, MedallionError, ServiceUnavailable, StreamError
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
 from medallion_spark.lake_access import LakeAccess, delta_storage_options
@@ -104,7 +104,9 @@ class Stream:
             self._state["state"] = "ended"
             pulse.stop()
             pulse.beat()
-            self._lease.release()
+            if self._query is None or not self._query.isActive:
+                # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
+                self._lease.release()
 
     def _starting_offsets(self) -> Mapping[str, Mapping[str, int]] | None:
         """Where a query without a checkpoint begins; None when Spark's checkpoint (or an empty lake) says it.
@@ -175,7 +177,8 @@ class Stream:
                 row = self._batches.process(records, batch_id)
         except BaseException as error:
             self._error = error
-            self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(error))
+            if not isinstance(error, LeaseError):  # that is not the batch's fault
+                self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(error))
             raise
         self._state["state"] = "waiting"
         if row is not None:
