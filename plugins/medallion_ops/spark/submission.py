@@ -50,7 +50,10 @@ def job_conf(spark: SparkSettings, job: SparkJob) -> dict[str, str]:
 def client_environment(spark: SparkSettings) -> dict[str, str]:
     """What spark-submit gets beside the task's own environment."""
     here = Path(sys.executable)
-    return {
+    host = spark.master.removeprefix("spark://").rpartition(":")[0]
+    # A driver beside a cluster on loopback listens there too; else executors must reach it over the network.
+    loopback = {"SPARK_LOCAL_IP": host} if host in ("127.0.0.1", "localhost") else {}
+    return loopback | {
         "MEDALLION_SECRETS_FILE": str(spark.secrets_file),
         "PYSPARK_PYTHON": spark.python,
         "PYSPARK_DRIVER_PYTHON": str(here),

@@ -76,6 +76,12 @@ def test_settings_that_are_not_set_are_no_arguments() -> None:
     assert "--reject-unknown-fields" not in arguments
 
 
+@pytest.mark.parametrize(("master", "address"), [("127.0.0.1", "127.0.0.1"), ("spark-master", None)])
+def test_a_driver_beside_a_local_cluster_listens_on_loopback_only(master: str, address: str | None) -> None:
+    local = settings(SPARK_MASTER=f"spark://{master}:7077").spark
+    assert client_environment(local).get("SPARK_LOCAL_IP") == address
+
+
 def test_the_supervised_driver_is_a_spark_submit_on_the_worker() -> None:
     spark = replace(settings().spark, jobs_dir=Path("/srv/jobs"))
     request = supervised_request(spark, JOBS["stream"])
