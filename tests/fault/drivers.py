@@ -42,7 +42,8 @@ class Crash:
 class Drivers:
     """Starts drivers of one lake, one at a time.
 
-    `arguments` are added to each; `master` is where they work, `conf` their Spark properties.
+    `arguments` are added to each; `master` is where they work, `conf` their Spark properties, `contracts` the
+    folder of the package medallion_contracts.
     """
 
     lake: Path
@@ -50,7 +51,7 @@ class Drivers:
     arguments: tuple[str, ...] = ("--trigger-seconds=0.5", "--max-offsets-per-trigger=400")
     master: str = "local[2]"
     conf: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    contracts: Path = PROJECT / "expectations"
     _running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,11 +76,12 @@ class Drivers:
             output.write(f"--- {' '.join(command)}\n".encode())
             output.flush()
             self._running = subprocess.Popen(
-                command, env=self._environment(), stdout=output, stderr=output, start_new_session=True
+                command, env=self.environment(), stdout=output, stderr=output, start_new_session=True
             )
         return self._running
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Of a driver, or of another job on the same lake."""
         conf = {
             "spark.master": self.master,
             "spark.driver.memory": "1g",
@@ -91,16 +93,15 @@ class Drivers:
             **self.conf,
         }
         words = " ".join(f"--conf {name}={value}" for name, value in conf.items())
-        roots = ("expectations", "spark_jobs", "plugins", "docker/local", "tests")
+        roots = (self.contracts, *(PROJECT / root for root in ("spark_jobs", "docker/local", "tests")))
         return {
             **base_environment(),
-            "PYTHONPATH": os.pathsep.join(str(PROJECT / root) for root in roots),
+            "PYTHONPATH": os.pathsep.join(str(root) for root in roots),
             "PYSPARK_SUBMIT_ARGS": f"{words} pyspark-shell",
             "PYSPARK_PYTHON": str(VENV / "bin/python"),
             "SPARK_LOCAL_IP": "127.0.0.1",
             # Short lives: the second compiler and parallel collectors cost more than they give.
             "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-            **self.environment,
         }
 
     def wait_for_death(self) -> float:
@@ -111,10 +112,11 @@ class Drivers:
         self._end_group()
         return time.monotonic()
 
-    def kill(self) -> float:
-        """Kill -9 the driver with its JVM; gives the moment (monotonic)."""
-        self._end_group()
-        return time.monotonic()
+    def wait_for_refusal(self) -> None:
+        """Wait until the driver has ended by itself, with an error message."""
+        assert self._running is not None
+        code = self._running.wait(timeout=PATIENCE_SECONDS)
+        assert code == 1, f"the driver was to refuse and ended with {code}: see {self.log}"
 
     def _end_group(self) -> None:
         if self._running is not None:

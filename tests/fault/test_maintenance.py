@@ -1,0 +1,62 @@
+"""Maintenance beside the running stream: no batch fails, no maintenance run fails, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fault.checker import check, read_lake
+from fault.drivers import TOPICS, Drivers
+from fault.findings import FaultTable
+from fault.topic_log import read_topics
+from fault.trickle import Trickle
+from medallion_contracts.loader import load_dataset
+from services import BrokerServer
+
+ROUNDS = Path(__file__).with_name("maintenance_rounds.py")
+RETENTION_SECONDS = 120
+"""Longer than a micro-batch reads the version it has pinned."""
+
+
+@pytest.mark.timeout(900)
+def test_maintenance_beside_the_stream(
+    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+) -> None:
+    maintain(5, fresh_broker, tmp_path, fault_table)
+
+
+@pytest.mark.full
+def test_fifty_rounds_of_maintenance_beside_the_stream(
+    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+) -> None:
+    deleted = maintain(50, fresh_broker, tmp_path, fault_table)
+    assert deleted > 0, "files were deleted beside the stream"
+
+
+def maintain(rounds: int, broker: BrokerServer, folder: Path, table: FaultTable) -> int:
+    """So many rounds while records keep coming; gives the number of files deleted."""
+    drivers = Drivers(folder / "lake", broker.bootstrap)
+    with Trickle(broker.bootstrap):
+        stream = drivers.start()
+        drivers.wait_until(lambda: drivers.batches() >= 3)
+        command = [sys.executable, str(ROUNDS), str(drivers.lake), str(rounds), str(RETENTION_SECONDS)]
+        done = subprocess.run(
+            command, env=drivers.environment(), capture_output=True, text=True, timeout=3000, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert stream.poll() is None, f"the stream ended: see {drivers.log}"
+    drivers.catch_up_and_stop()
+    tables = [
+        table for line in done.stdout.splitlines() if line.startswith("[") for table in json.loads(line)
+    ]
+    assert len(tables) >= 4 * rounds
+    assert sum(upkeep["files_compacted"] for upkeep in tables) > rounds
+    report = check(read_topics(broker.bootstrap, TOPICS), read_lake(drivers.paths), load_dataset("customers"))
+    table.add(f"{rounds} rounds of maintenance beside the stream", report, None)
+    assert report.is_clean, report
+    assert "Traceback" not in drivers.log.read_text()
+    return sum(int(upkeep["files_deleted"]) for upkeep in tables)
