@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 
 import medallion_contracts
 import medallion_ops
-from medallion_contracts.compile_postgres import fingerprint_query, publication, staging_name
+from medallion_contracts.compile_postgres import (
+    PREFER_INDEXES,
+    fingerprint_query,
+    publication,
+    staging_name,
+)
 from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.model import Dataset
 from medallion_ops.decision import Decision, approval_of_set, exclusion_behind_set
@@ -84,6 +89,8 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
         _refuse_if_gold_moved_on(connection, written)
         _refuse_if_staging_changed(connection, dataset, written)
         connection.execute("SET LOCAL work_mem = '128MB'")
+        if not written.is_rebuild:
+            connection.execute(PREFER_INDEXES)
         rows = {name: _apply(connection, dataset, name, written) for name in dataset.gold}
         publication_id = _record(connection, written, rows, verdict, decision)
     return Outcome(publication_id, set_id, rows, True, time.monotonic() - started)

@@ -31,9 +31,9 @@ def connection(*, autocommit: bool = False) -> Iterator[psycopg.Connection]:
             autocommit=autocommit,
             connect_timeout=10,
             application_name="medallion silver_to_gold",
-            # What a statement returns or truncates to the hour must not depend on the server's settings; an
-            # index is as good as in memory, which the default for disks would not believe.
-            options="-c timezone=UTC -c datestyle=ISO -c random_page_cost=1.1",
+            # What a statement returns or truncates to the hour must not depend on the server's settings; as
+            # for the cost of an index page see compile_postgres.PREFER_INDEXES.
+            options="-c timezone=UTC -c datestyle=ISO -c random_page_cost=0.1",
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
-from pyspark.errors import PySparkException
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
 from medallion_contracts.increment import csv_marker, delta_marker, is_csv
 from medallion_contracts.model import Column, ColumnType, Dataset
+from medallion_spark.gold.increment import SPARK_ERRORS
 from medallion_spark.gold.transfer import copy_in
 from medallion_spark.secrets import secret
 
@@ -68,7 +69,7 @@ def source_marker(spark: SparkSession, source: str | None) -> str | None:
         table = DeltaTable.forPath(spark, source)
         [detail] = table.detail().select("id").collect()
         [newest] = table.history(1).select("version").collect()
-    except PySparkException:
+    except SPARK_ERRORS:
         return None
     return delta_marker(detail["id"], newest["version"])
 
@@ -122,8 +123,8 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
     try:
         raw = _open(spark, source)
         names = {name.lower().replace("_", ""): name for name in raw.columns}
-    except PySparkException as error:
-        raise BrokenSource(f"{shown} cannot be read: {str(error).splitlines()[0][:200]}") from error
+    except SPARK_ERRORS as error:
+        raise BrokenSource(f"{shown} cannot be read: {_first_line(error)}") from error
     key = next((names[name] for name in KEY_NAMES if name in names), None)
     label = next((names[name] for name in LABEL_NAMES if name in names), None)
     if key is None or label is None:
@@ -182,8 +183,8 @@ def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
             F.count_if(F.col("label").isNull() & (F.col("text") != "")).alias("unreadable"),
             F.count_if(F.col("text").isNull() | (F.col("text") == "")).alias("empty"),
         ).collect()
-    except PySparkException as error:
-        raise BrokenSource(f"{shown} cannot be read: {str(error).splitlines()[0][:200]}") from error
+    except SPARK_ERRORS as error:
+        raise BrokenSource(f"{shown} cannot be read: {_first_line(error)}") from error
     problems = [
         f"{bad['keyless']:,} rows without a customer_id" if bad["keyless"] else "",
         f"{bad['unreadable']:,} labels that are neither yes nor no" if bad["unreadable"] else "",
@@ -229,6 +230,12 @@ def _record(connected: psycopg.Connection, dataset: Dataset, snapshot: Snapshot)
         "loaded_at = clock_timestamp()",
         [dataset.name, snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels],
     )
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without Java's stack; Spark's own line may quote rows after it."""
+    text = str(error.java_exception.getMessage()) if isinstance(error, Py4JJavaError) else str(error)
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _without_login(source: str) -> str:

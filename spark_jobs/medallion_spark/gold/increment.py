@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,6 +16,8 @@ from medallion_contracts.increment import Commit, SilverState
 from medallion_contracts.model import Dataset
 from medallion_spark.gold.manifest import RejectedRow
 
+SPARK_ERRORS = (PySparkException, Py4JJavaError)
+"""What an action may raise: an error within a task arrives as py4j's, not as PySpark's own."""
 _GONE = (
     "DELTA_CHANGE_DATA_FILE_NOT_FOUND",
     "DELTA_CHANGE_TABLE_FEED_DISABLED",
@@ -84,7 +87,7 @@ def read_changes(spark: SparkSession, path: str, after: int, to: int) -> DataFra
             .persist()
         )
         changes.count()
-    except PySparkException as error:
+    except SPARK_ERRORS as error:
         if any(mark in str(error) for mark in _GONE):
             raise ChangesGone(
                 f"silver versions {after + 1} to {to} can no longer be read one by one"
