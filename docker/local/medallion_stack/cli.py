@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from medallion_contracts.errors import MedallionError
 from medallion_stack import bootstrap, layout, preflight, supervisor
 from medallion_stack.console import say
 from medallion_stack.environment import base_environment
+from medallion_stack.parallel import in_parallel
 from medallion_stack.postgres import binary
 from medallion_stack.stack import Stack, clean, down, exclusive, process_table
 from medallion_stack.state import State
@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> None:
     except MedallionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command again goes on from here")
+        say("interrupted; the same command again goes on from here")
+        os._exit(130)  # threads that still wait for a service would keep the process
 
 
 def set_up() -> None:
@@ -48,11 +49,7 @@ def set_up() -> None:
     """
     preflight.check()
     started = time.monotonic()
-    with ThreadPoolExecutor(2) as pool:
-        venv = pool.submit(bootstrap.ensure_venv)
-        jars = pool.submit(_ensure_jars)
-        for step in (venv, jars):
-            step.result()
+    in_parallel([bootstrap.ensure_venv, _ensure_jars])
     seconds = time.monotonic() - started
     if seconds > 2:
         say(f"set up .venv and jars in {seconds:.0f} s")

@@ -7,9 +7,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from medallion_contracts.errors import MedallionError, ServiceUnavailable
@@ -19,6 +19,7 @@ from medallion_stack.airflow import USER, Airflow, AirflowKeys
 from medallion_stack.bootstrap import build_jobs
 from medallion_stack.broker import Broker
 from medallion_stack.mail import MailSink
+from medallion_stack.parallel import in_parallel
 from medallion_stack.postgres import Postgres
 from medallion_stack.process import ProcessTable, Service, kill_all
 from medallion_stack.spark import SparkCluster
@@ -149,12 +150,7 @@ class Stack:
             self.spark.forget_drivers()  # they would be launched with the old settings
         self.state.write_settings(self.airflow.settings, SECRET_SETTINGS)
         build_jobs(self.state.jobs)
-        chains = (self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail)
-        with ThreadPoolExecutor(len(chains)) as pool:
-            problems = [run.exception() for run in [pool.submit(chain) for chain in chains]]
-        for problem in problems:
-            if problem:
-                raise problem
+        in_parallel([self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail])
 
     def _up_postgres_and_airflow(self) -> None:
         if self.processes.find("postgres") is None:
@@ -213,8 +209,7 @@ def down(state: State, report: Callable[[str], None] = print) -> None:
     for group in (*_STOP_ORDER, tuple(set(names) - known)):
         present = [name for name in group if name in names]
         if present:
-            with ThreadPoolExecutor(len(present)) as pool:
-                list(pool.map(processes.stop, present))
+            in_parallel([partial(processes.stop, name) for name in present])
             report(f"  stopped {', '.join(present)}")
     kill_all(processes.members())
     left = processes.members()
