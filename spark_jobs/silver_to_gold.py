@@ -7,8 +7,8 @@ import json
 import logging
 import sys
 
-from medallion_contracts.errors import MedallionError
-from medallion_spark.gold.write import Request, write_set
+from medallion_contracts.errors import MedallionError, ParameterError
+from medallion_spark.gold.write import DATASET, Request, write_set
 from medallion_spark.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session import open_session
 
@@ -36,6 +36,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
+        if arguments.dataset != DATASET.name:
+            raise ParameterError("gold cannot be written", [f"--dataset: only {DATASET.name} has a gold"])
         lake = lake_access(arguments)
         spark = open_session(f"{arguments.dataset}_gold", lake)
         try:

@@ -131,7 +131,7 @@ def _refuse_if_gold_moved_on(connection: psycopg.Connection, written: Manifest) 
 
 def _refuse_if_staging_changed(connection: psycopg.Connection, dataset: Dataset, written: Manifest) -> None:
     """Staging is UNLOGGED: a crash of Postgres empties it, and an empty set must never be published."""
-    for name in dataset.gold:
+    for name in dict.fromkeys((*dataset.gold, *written.tables)):
         said = written.tables.get(name)
         query = fingerprint_query(staging_name(written.set_id, name))
         found = connection.execute(query).fetchone()

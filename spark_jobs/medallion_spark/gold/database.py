@@ -40,7 +40,8 @@ def connection(*, autocommit: bool = False) -> Iterator[psycopg.Connection]:
         ) as connected:
             yield connected
     except psycopg.Error as error:
-        raise explained(error, dsn) from error
+        # Not chained: the server's DETAIL and CONTEXT quote rows, and a task's traceback ends up in logs.
+        raise explained(error, dsn) from None
 
 
 def explained(error: psycopg.Error, dsn: str) -> GoldError | ServiceUnavailable:

@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
-from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
 from medallion_contracts.increment import csv_marker, delta_marker, is_csv
 from medallion_contracts.model import Column, ColumnType, Dataset
-from medallion_spark.gold.increment import SPARK_ERRORS
+from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
 from medallion_spark.gold.transfer import copy_in
 from medallion_spark.secrets import secret
 
@@ -124,7 +123,7 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
         raw = _open(spark, source)
         names = {name.lower().replace("_", ""): name for name in raw.columns}
     except SPARK_ERRORS as error:
-        raise BrokenSource(f"{shown} cannot be read: {_first_line(error)}") from error
+        raise BrokenSource(f"{shown} cannot be read: {first_line(error)}") from error
     key = next((names[name] for name in KEY_NAMES if name in names), None)
     label = next((names[name] for name in LABEL_NAMES if name in names), None)
     if key is None or label is None:
@@ -184,7 +183,7 @@ def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
             F.count_if(F.col("text").isNull() | (F.col("text") == "")).alias("empty"),
         ).collect()
     except SPARK_ERRORS as error:
-        raise BrokenSource(f"{shown} cannot be read: {_first_line(error)}") from error
+        raise BrokenSource(f"{shown} cannot be read: {first_line(error)}") from error
     problems = [
         f"{bad['keyless']:,} rows without a customer_id" if bad["keyless"] else "",
         f"{bad['unreadable']:,} labels that are neither yes nor no" if bad["unreadable"] else "",
@@ -230,12 +229,6 @@ def _record(connected: psycopg.Connection, dataset: Dataset, snapshot: Snapshot)
         "loaded_at = clock_timestamp()",
         [dataset.name, snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels],
     )
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong, without Java's stack; Spark's own line may quote rows after it."""
-    text = str(error.java_exception.getMessage()) if isinstance(error, Py4JJavaError) else str(error)
-    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _without_login(source: str) -> str:

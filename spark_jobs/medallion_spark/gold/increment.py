@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from delta.tables import DeltaTable
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -14,10 +13,9 @@ from medallion_contracts.compile_spark import spark_schema
 from medallion_contracts.errors import GoldError
 from medallion_contracts.increment import Commit, SilverState
 from medallion_contracts.model import Dataset
+from medallion_spark.gold.job_errors import SPARK_ERRORS
 from medallion_spark.gold.manifest import RejectedRow
 
-SPARK_ERRORS = (PySparkException, Py4JJavaError)
-"""What an action may raise: an error within a task arrives as py4j's, not as PySpark's own."""
 _GONE = (
     "DELTA_CHANGE_DATA_FILE_NOT_FOUND",
     "DELTA_CHANGE_TABLE_FEED_DISABLED",
@@ -70,30 +68,32 @@ def silver_state(spark: SparkSession, path: str, since: int | None) -> SilverSta
 
 
 def read_changes(spark: SparkSession, path: str, after: int, to: int) -> DataFrame:
-    """Rows that the versions after `after` up to `to` inserted; held in memory, so that they are read once.
+    """Rows that the versions after `after` up to `to` inserted; see `hold` for when they are gone."""
+    return (
+        spark.read.format("delta")
+        .option("readChangeFeed", "true")
+        .option("startingVersion", after + 1)
+        .option("endingVersion", to)
+        .load(path)
+        .where(F.col("_change_type") == "insert")
+        .drop("_change_type", "_commit_version", "_commit_timestamp")
+    )
+
+
+def hold(changes: Callable[[], DataFrame]) -> DataFrame:
+    """Read changes once, now, and hold them in memory.
 
     Raises:
         ChangesGone: files or log entries of these versions were vacuumed, or the change feed is off.
     """
     try:
-        changes = (
-            spark.read.format("delta")
-            .option("readChangeFeed", "true")
-            .option("startingVersion", after + 1)
-            .option("endingVersion", to)
-            .load(path)
-            .where(F.col("_change_type") == "insert")
-            .drop("_change_type", "_commit_version", "_commit_timestamp")
-            .persist()
-        )
-        changes.count()
+        held = changes().persist()
+        held.count()
     except SPARK_ERRORS as error:
         if any(mark in str(error) for mark in _GONE):
-            raise ChangesGone(
-                f"silver versions {after + 1} to {to} can no longer be read one by one"
-            ) from error
+            raise ChangesGone("the new versions of silver can no longer be read one by one") from error
         raise
-    return changes
+    return held
 
 
 def read_all(spark: SparkSession, path: str, version: int) -> DataFrame:

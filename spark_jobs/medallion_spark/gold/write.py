@@ -28,12 +28,14 @@ from medallion_contracts.compile_postgres import (
     scopes,
     staging_name,
 )
+from medallion_contracts.errors import GoldError
 from medallion_contracts.increment import Kind, LabelSnapshot, Plan, Published, gold_contract_hash, plan
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Column, ColumnType, Table
 from medallion_spark.gold import customers as gold
 from medallion_spark.gold import enrichment, increment, staging
 from medallion_spark.gold.database import connection
+from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
 from medallion_spark.gold.manifest import RejectedRow, last_published, rejected_rows, write_manifest
 from medallion_spark.gold.transfer import copy_in, fetch
 
@@ -106,9 +108,17 @@ def write_set(spark: SparkSession, request: Request) -> Report:
     """Write a set of staging tables and its manifest, unless there is nothing new.
 
     Raises:
-        GoldError: there is no silver, Postgres refused a statement, or was restarted meanwhile.
+        GoldError: there is no silver, a task failed for good, Postgres refused a statement, or was restarted
+            meanwhile.
         ServiceUnavailable: Postgres does not answer.
     """
+    try:
+        return _write_set(spark, request)
+    except SPARK_ERRORS as error:
+        raise GoldError(f"the set was not written, gold is unchanged: {first_line(error)}") from error
+
+
+def _write_set(spark: SparkSession, request: Request) -> Report:
     started = time.monotonic()
     with connection(autocommit=True) as connected:
         marker = enrichment.source_marker(spark, request.churn_source)
@@ -187,7 +197,7 @@ def _copy_candidates(
     if inputs.plan.kind is Kind.INCREMENT:
         try:
             return _Increment(spark, connected, inputs, set_id).copy(snapshot), inputs
-        except increment.ChangesGone as gone:
+        except increment.ChangesGone as gone:  # raised before anything is staged
             log.warning("gold rebuild instead of increment: %s", gone)
             rebuild = replace(inputs.plan, kind=Kind.REBUILD, reason=str(gone))
             inputs = replace(inputs, plan=rebuild)
@@ -217,7 +227,7 @@ class _Increment:
 
     def copy(self, snapshot: enrichment.Snapshot) -> dict[str, int]:
         """Rows copied by staging table."""
-        changes = self._changes().persist()
+        changes = increment.hold(self._changes)
         self._stage_touched(changes, snapshot)
         published = fetch(self._spark, self._history_query(), gold.HISTORY).persist()
         newly_rejected = [row for row in self._inputs.changed_rejections if row.in_force]

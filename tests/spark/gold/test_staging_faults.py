@@ -51,6 +51,21 @@ def test_a_task_that_dies_half_way_leaves_nothing(runs: GoldRuns) -> None:
     assert rows_of(runs, set_id, "_touched") == 50_000
 
 
+def test_what_postgres_refuses_in_a_task_is_told_without_the_row(
+    runs: GoldRuns, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs.append([version("a", first_name="marked-secret")])
+    runs.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no more' "
+        "USING DETAIL = 'Failing row contains marked-secret'; END $$"
+    )
+    runs.query("CREATE TRIGGER full_disk BEFORE UPDATE ON staging.copies EXECUTE FUNCTION refuse()")
+    with pytest.raises(GoldError, match=r"gold is unchanged: Postgres at .* refused: no more"):
+        runs.write()
+    assert "marked-secret" not in "".join(capfd.readouterr())
+    assert runs.query("SELECT count(*) FROM staging.manifests") == [(0,)]
+
+
 def test_rows_that_vanish_while_the_set_is_written_are_noticed(runs: GoldRuns) -> None:
     with (
         connection(autocommit=True) as connected,
