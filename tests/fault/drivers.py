@@ -52,6 +52,7 @@ class Drivers:
     master: str = "local[2]"
     conf: Mapping[str, str] = field(default_factory=dict)
     contracts: Path = PROJECT / "expectations"
+    patience_seconds: float = PATIENCE_SECONDS
     _running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -107,7 +108,7 @@ class Drivers:
     def wait_for_death(self) -> float:
         """Wait until the driver has died of its crash; gives the moment (monotonic)."""
         assert self._running is not None
-        code = self._running.wait(timeout=PATIENCE_SECONDS)
+        code = self._running.wait(timeout=self.patience_seconds)
         assert code != 0, f"the driver was to die and ended well: see {self.log}"
         self._end_group()
         return time.monotonic()
@@ -115,7 +116,7 @@ class Drivers:
     def wait_for_refusal(self) -> None:
         """Wait until the driver has ended by itself, with an error message."""
         assert self._running is not None
-        code = self._running.wait(timeout=PATIENCE_SECONDS)
+        code = self._running.wait(timeout=self.patience_seconds)
         assert code == 1, f"the driver was to refuse and ended with {code}: see {self.log}"
 
     def _end_group(self) -> None:
@@ -135,9 +136,9 @@ class Drivers:
         Raises:
             AssertionError: the driver ended, or it took too long.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience_seconds
         while not condition():
-            assert time.monotonic() < deadline, f"waited for {PATIENCE_SECONDS} s: see {self.log}"
+            assert time.monotonic() < deadline, f"waited too long: see {self.log}"
             assert self._running is None or self._running.poll() is None, f"driver ended: see {self.log}"
             time.sleep(0.2)
 

@@ -49,9 +49,9 @@ def compare_rows(wanted: DataFrame, present: DataFrame, coordinates: tuple[str, 
         (F.min("content") != F.max("content")).alias("differs"),
     )
     row = records.agg(
-        F.count_if("wanted > 0 AND present = 0").alias("missing"),
-        F.count_if("wanted = 0").alias("unexpected"),
-        F.count_if("present > 1").alias("repeated"),
-        F.count_if("wanted > 0 AND present > 0 AND differs").alias("changed"),
+        F.count_if(F.expr("wanted > 0 AND present = 0")).alias("missing"),
+        F.count_if(F.expr("wanted = 0")).alias("unexpected"),
+        F.count_if(F.expr("present > 1")).alias("repeated"),
+        F.count_if(F.expr("wanted > 0 AND present > 0 AND differs")).alias("changed"),
     ).collect()[0]
     return Differences(**row.asDict())
