@@ -50,11 +50,11 @@ with DAG(
 ):
 
     @task
-    def stop_stream(run_id: str) -> None:
+    def stop_stream(asked_by: str) -> None:
         """Ask the stream to end, and to stay away."""
         from medallion_ops.tasks.rebuild import stop_stream
 
-        stop_stream(DATASET, run_id)
+        stop_stream(DATASET, asked_by)
 
     @task
     def wait_for_stream() -> float:
@@ -71,11 +71,11 @@ with DAG(
     )
 
     @task
-    def start_stream(run_id: str) -> bool:
+    def start_stream(asked_by: str) -> bool:
         """Take this run's stop request back."""
         from medallion_ops.tasks.rebuild import start_stream
 
-        return start_stream(DATASET, run_id)
+        return start_stream(DATASET, asked_by)
 
     rebuild_gold = TriggerDagRunOperator(
         task_id="rebuild_gold",

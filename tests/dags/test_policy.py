@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -102,3 +103,17 @@ def test_airflow_does_not_execute_the_package_as_plugins(ignored: str) -> None:
     found = {str(path) for path in find_path_from_directory(plugins, ".airflowignore", "glob")}
     assert (plugins / ignored).exists()
     assert str(plugins / ignored) not in found, "keep medallion_ops/ in plugins/.airflowignore"
+
+
+def test_no_argument_of_a_task_has_a_name_that_airflow_fills_itself(dag_bag: DagBag) -> None:
+    from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
+
+    for dag_id, dag in dag_bag.dags.items():
+        for task in dag.tasks:
+            given: Any = task
+            function = getattr(given, "python_callable", None)
+            if function is None:
+                continue
+            by_position = list(inspect.signature(function).parameters)[: len(given.op_args)]
+            taken = KNOWN_CONTEXT_KEYS & {*by_position, *given.op_kwargs}
+            assert not taken, f"{dag_id}.{task.task_id}: rename {taken}: such a task fails when it runs"

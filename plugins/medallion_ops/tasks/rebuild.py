@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 LONGEST_BATCH_SECONDS = 1800.0
 
 
-def stop_stream(dataset: str, run_id: str) -> None:
+def stop_stream(dataset: str, owner: str) -> None:
     """Write this run's stop request.
 
     Raises:
         LeaseError: Somebody else's is there.
     """
-    StreamControl(LakeSettings.from_environment(), dataset).request_stop(run_id)
+    StreamControl(LakeSettings.from_environment(), dataset).request_stop(owner)
     log.info("stop requested: the driver ends after its micro-batch")
 
 
@@ -36,9 +36,9 @@ def wait_for_stream(dataset: str) -> float:
     return round(waited, 1)
 
 
-def start_stream(dataset: str, run_id: str) -> bool:
+def start_stream(dataset: str, owner: str) -> bool:
     """Remove this run's stop request; tells whether it was there."""
-    was_there = StreamControl(LakeSettings.from_environment(), dataset).release(run_id)
+    was_there = StreamControl(LakeSettings.from_environment(), dataset).release(owner)
     log.info("stop request %s", "removed" if was_there else "was not there")
     return was_there
 
