@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("medallion_ops").setLevel(logging.INFO)
+    # Its messages about failing queries quote SQL and values; the gate's own error names what failed.
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     try:
         settings = GoldSettings.from_environment()
         dataset = load_dataset(options.dataset)

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile_gx import Check, compile_suite, row_count_check, suite_fingerprint
+from medallion_contracts.compile_gx import (
+    Check,
+    compile_suite,
+    row_count_check,
+    suite_fingerprint,
+)
 from medallion_contracts.compile_postgres import STAGING, quoted, staging_name
 from medallion_contracts.errors import StaleStaging
 from medallion_contracts.model import Dataset

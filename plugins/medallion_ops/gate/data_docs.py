@@ -46,9 +46,7 @@ def write_data_docs(
         table = result.suite_name
         for one in result.results:
             finding = findings[table, one.expectation_config.meta["check"]]
-            one.result = _shown(finding)
-            # The type of an own expectation has no title; its description says it all.
-            one.expectation_config.meta = {**one.expectation_config.meta, "severity": finding.severity.value}
+            one.result = _shown(finding, is_strict="mostly" not in one.expectation_config.kwargs)
         result.meta["run_id"] = run
         identifiers.append(
             ValidationResultIdentifier(
@@ -63,8 +61,10 @@ def write_data_docs(
     context.build_data_docs(site_names=["site"], resource_identifiers=identifiers)
 
 
-def _shown(finding: Finding) -> dict[str, object]:
-    """The result of an expectation as the pages show it."""
+def _shown(finding: Finding, *, is_strict: bool) -> dict[str, object]:
+    """The result of an expectation as the pages show it; `is_strict` when not a single row may fail."""
+    if finding.success and finding.is_about_rows and is_strict:
+        return {"element_count": finding.row_count, "unexpected_count": 0, "unexpected_percent": 0.0}
     if finding.failing_count is None:
         return {"element_count": finding.row_count}
     return {

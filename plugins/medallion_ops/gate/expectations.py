@@ -24,6 +24,7 @@ from medallion_contracts.compile_postgres import STAGING, staging_name
 from medallion_contracts.errors import GoldError
 from medallion_ops.setting_fields import Secret
 
+_DATABASE_ERROR = re.compile(r"\(psycopg\.errors\.(\w+)\)")
 _BIND_MARK = re.compile(r"(?<![:\w]):(?=\w)")
 
 
@@ -77,14 +78,12 @@ def validate(
     batch = asset.add_batch_definition_whole_table("all").get_batch()
     result = batch.validate(suite, result_format="BOOLEAN_ONLY")
     broken = [
-        name
+        f"{one.expectation_config.meta['check']} ({', '.join(reasons)})"
         for one in result.results
-        if (name := one.expectation_config.meta["check"]) and _raised(one.exception_info)
+        if (reasons := _exceptions(one.exception_info))
     ]
     if broken:
-        raise GoldError(
-            f"expectations on {table} could not be evaluated: {', '.join(broken)}; the gate's log says why"
-        )
+        raise GoldError(f"expectations on {table} could not be evaluated: {'; '.join(broken)}")
     return result
 
 
@@ -110,11 +109,15 @@ def _query(query: str, relations: Mapping[str, str]) -> str:
     return _BIND_MARK.sub(r"\\:", escaped)
 
 
-def _raised(info: Mapping[str, Any]) -> bool:
-    """Whether an expectation raised; the information is nested by metric when several did."""
-    if "raised_exception" in info:
-        return bool(info["raised_exception"])
-    return any(nested.get("raised_exception") for nested in info.values())
+def _exceptions(info: Mapping[str, Any]) -> list[str]:
+    """Classes of the exceptions an expectation raised, none if it raised none.
+
+    Only classes: the messages quote SQL, and Postgres' quote values. The information is nested by metric when
+    several raised.
+    """
+    single = [info] if "raised_exception" in info else list(info.values())
+    raised = [str(one.get("exception_message")) for one in single if one.get("raised_exception")]
+    return sorted({found[1] if (found := _DATABASE_ERROR.search(text)) else "error" for text in raised})
 
 
 def _connection_string(dsn: Secret) -> str:

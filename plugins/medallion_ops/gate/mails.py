@@ -75,7 +75,7 @@ def blocked_mail(subject: Subject, episode: Episode, minutes: int, links: Links)
         ),
     ]
     return _mail(
-        f"{subject.written.dataset}: gold {what} ({count} critical)",
+        f"{subject.written.dataset}_gold: gold {what} ({count} critical)",
         paragraphs,
         subject.verdict.failed,
         advice,
@@ -88,7 +88,7 @@ def warned_mail(subject: Subject, links: Links) -> Mail:
     failed = [finding for finding in subject.verdict.failed if finding.severity is Severity.WARNING]
     count = len(failed)
     return _mail(
-        f"{subject.written.dataset}: {count} warning{'s' if count > 1 else ''} of the gate",
+        f"{subject.written.dataset}_gold: {count} warning{'s' if count > 1 else ''} of the gate",
         [
             f"{subject.lead} did not meet {count} expectation{'s' if count > 1 else ''} that only warn"
             f"{'' if count > 1 else 's'}. They do not keep it from being published."
@@ -110,7 +110,7 @@ def released_mail(dataset: str, published: Publication, links: Links) -> Mail:
         for table, rows in published.rows.items()
     ]
     return _mail(
-        f"{dataset}: gold is released",
+        f"{dataset}_gold: gold is released",
         [
             f"Publication {published.publication_id} took gold of {dataset} to silver version "
             f"{published.to_version}. {how}",

@@ -129,17 +129,20 @@ def tell(dataset: str, run_id: str) -> list[str]:
         due = [one for one in episodes.note_verdict(connection, dataset, verdict, base) if one.is_mail_due]
     subject = mails.Subject(written, verdict, last)
     links = _links(settings, alerts, written, verdict)
+    blocked = next((one for one in due if one.kind is episodes.Kind.BLOCKED), None)
     sent = []
-    for episode in due:
+    if due:
         mail = (
-            mails.blocked_mail(subject, episode, DECISION_MINUTES, links)
-            if episode.kind is episodes.Kind.BLOCKED
+            # It lists the warnings too.
+            mails.blocked_mail(subject, blocked, DECISION_MINUTES, links)
+            if blocked
             else mails.warned_mail(subject, links)
         )
         send(mail, alerts)
-        with gold_connection(settings.dsn) as connection:
-            episodes.note_mail(connection, episode)
         sent.append(mail.subject)
+        with gold_connection(settings.dsn) as connection:
+            for episode in due:
+                episodes.note_mail(connection, episode)
     log.info("mails sent: %s", sent or "none, people know already")
     return sent
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_ops.gate.audit import audit_set
 from medallion_ops.gate.verdict import Finding, Verdict, verdict_of_set
 from medallion_ops.gold_database import gold_connection
+from medallion_ops.publish.transaction import publish_set
 from staged_sets import DATASET, GoldDatabase, version
 
 
@@ -216,3 +220,77 @@ def test_a_hostile_key_is_only_text_on_the_pages(gold: GoldDatabase, tmp_path: P
     pages = "".join(page.read_text() for page in tmp_path.rglob("*.html"))
     assert "<script>alert" not in pages
     assert "&lt;script&gt;alert(1)&lt;/script&gt;?$k?" in pages
+
+
+def test_an_increment_that_came_to_nothing_passes(gold: GoldDatabase) -> None:
+    """Every version it touches was left out: all tables are empty, and that is right."""
+    assert audit(gold, gold.stage([])).failed == ()
+
+
+def publish(gold: GoldDatabase, set_id: int) -> None:
+    assert audit(gold, set_id).passed
+    publish_set(gold.secret, DATASET, set_id)
+
+
+def test_a_rebuild_that_lost_many_rows_is_held_back(gold: GoldDatabase) -> None:
+    publish(gold, gold.stage([version(f"K{number}") for number in range(20)]))
+
+    shrunk = audit(gold, gold.stage([version(f"K{number}") for number in range(17)], kind="rebuild"))
+    ordinary = audit(gold, gold.stage([version(f"K{number}") for number in range(18)], kind="rebuild"))
+
+    assert shrunk.failed_critical == (
+        "customer_features.customer_features_volume",
+        "customers.customers_volume",
+    )
+    assert ordinary.passed
+
+
+def test_another_spread_of_values_than_last_time_is_a_warning(gold: GoldDatabase) -> None:
+    kinds = ("Month-to-month", "One year", "Two year")
+    last = [version(f"K{number}", contract=kinds[number % 3]) for number in range(1500)]
+    publish(gold, gold.stage(last))
+
+    same = audit(gold, gold.stage(last))
+    other = audit(gold, gold.stage([version(f"K{number}", contract="Two year") for number in range(1500)]))
+
+    assert "contract_distribution" in [one.name for one in same.findings]
+    assert same.failed_warnings == ()
+    assert other.passed
+    assert "customer_features.contract_distribution" in other.failed_warnings
+
+
+def test_ten_times_the_rows_of_last_time_is_a_warning(
+    gold: GoldDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medallion_ops.gate.reference.ENOUGH_ROWS", 2)
+    publish(gold, gold.stage([version("A")]))
+
+    verdict = audit(gold, gold.stage([version(f"K{number}") for number in range(21)]))
+
+    assert verdict.failed_warnings == ("customer_features.customer_features_volume",)
+
+
+def test_the_command_ends_with_a_verdict_and_shows_no_secret(gold: GoldDatabase, tmp_path: Path) -> None:
+    set_id = right_set(gold)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MEDALLION_GOLD_DSN": gold.dsn,
+        "MEDALLION_DATA_DOCS_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "medallion_ops.gate", "--set-id"]
+
+    done = subprocess.run([*command, str(set_id)], env=environment, capture_output=True, text=True)
+    unknown = subprocess.run([*command, "99"], env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["set_id"], summary["passed"], summary["failed_critical"]) == (set_id, True, [])
+    assert (tmp_path / "customers" / "index.html").exists()
+    assert unknown.returncode == 1
+    assert (
+        unknown.stderr.splitlines()[-1]
+        == "there is no staging set 99: see staging.manifests for those there are"
+    )
+    password = gold.dsn.split(":")[2].split("@")[0]
+    assert password not in done.stdout + done.stderr + unknown.stderr

@@ -47,7 +47,7 @@ def episode(*failed: str, mailed: tuple[str, ...] | None = None) -> Episode:
 def test_a_blocked_mail_tells_everything_a_person_needs_to_decide() -> None:
     mail = blocked_mail(subject(TENURE, EMAIL), episode("customers.tenure_in_range"), 45, LINKS)
 
-    assert mail.subject == "[medallion] customers: gold is blocked (1 critical)"
+    assert mail.subject == "[medallion] customers_gold: gold is blocked (1 critical)"
     for told in (
         "Set 7 of customers (silver versions 41 to 42, run scheduled__1) failed 1 critical expectation.",
         "Gold stays as publication 3 left it (silver version 40, 2026-05-04 12:00 UTC).",
@@ -83,7 +83,7 @@ def test_a_changed_episode_says_what_no_longer_fails() -> None:
 def test_a_warning_mail_says_that_gold_is_published() -> None:
     mail = warned_mail(subject(EMAIL), {})
 
-    assert mail.subject == "[medallion] customers: 1 warning of the gate"
+    assert mail.subject == "[medallion] customers_gold: 1 warning of the gate"
     assert "do not keep it from being published" in mail.text
 
 
