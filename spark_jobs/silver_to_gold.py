@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 
 from medallion_contracts.errors import MedallionError, ParameterError
@@ -42,7 +43,7 @@ def main() -> int:
         spark = open_session(f"{arguments.dataset}_gold", lake)
         try:
             report = write_set(
-                spark, Request(lake.uri, arguments.run_id, arguments.churn_source, full=arguments.full)
+                spark, Request(lake, arguments.run_id, arguments.churn_source, full=arguments.full)
             )
         finally:
             spark.stop()
@@ -54,4 +55,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    logging.shutdown()
+    # deltalake's threads may abort an interpreter that shuts down in order, after all the work is done.
+    os._exit(code)

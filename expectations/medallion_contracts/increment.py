@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from medallion_contracts.model import Dataset
@@ -210,22 +209,3 @@ def gold_contract_hash(dataset: Dataset) -> str:
     """Changes with any contract that gold is computed from: then all of gold is computed anew."""
     prints = [dataset.silver.fingerprint, *(dataset.gold[name].fingerprint for name in sorted(dataset.gold))]
     return hashlib.sha256("\n".join(prints).encode()).hexdigest()
-
-
-def is_csv(source: str) -> bool:
-    """Whether an enrichment source is a CSV file; a path of another kind is a Delta table."""
-    return source.lower().endswith((".csv", ".csv.gz"))
-
-
-def csv_marker(source: str) -> str | None:
-    """Changes with the content of a local CSV file; None for a missing one, or one that is not local."""
-    path = Path(source.removeprefix("file://"))
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def delta_marker(table_id: str, version: int) -> str:
-    """Changes with each commit of a Delta table."""
-    return f"delta:{table_id}@{version}"

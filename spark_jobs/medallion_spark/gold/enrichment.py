@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
-from medallion_contracts.increment import csv_marker, delta_marker, is_csv
+from medallion_contracts.delta_log import is_csv
 from medallion_contracts.model import Column, ColumnType, Dataset
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
 from medallion_spark.gold.transfer import copy_in
@@ -51,26 +51,6 @@ class Snapshot:
     def as_json(self) -> dict[str, object]:
         """For the manifest."""
         return asdict(self)
-
-
-def source_marker(spark: SparkSession, source: str | None) -> str | None:
-    """Changes when the source does, and is cheap to ask for; None when it cannot be told.
-
-    Airflow tells it in the same way without Spark, see `medallion_ops.increment`.
-    """
-    if source is None or source.startswith("jdbc:"):
-        return None
-    if is_csv(source):
-        return csv_marker(source)
-    try:
-        from delta.tables import DeltaTable
-
-        table = DeltaTable.forPath(spark, source)
-        [detail] = table.detail().select("id").collect()
-        [newest] = table.history(1).select("version").collect()
-    except SPARK_ERRORS:
-        return None
-    return delta_marker(detail["id"], newest["version"])
 
 
 def refresh(

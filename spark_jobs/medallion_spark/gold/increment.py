@@ -1,17 +1,14 @@
-"""Reads silver: its history, the versions not yet published, and single versions that were let in again."""
+"""Reads silver: the versions not yet published, all of it, and single versions that were let in again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from delta.tables import DeltaTable
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.compile_spark import spark_schema
 from medallion_contracts.errors import GoldError
-from medallion_contracts.increment import Commit, SilverState
 from medallion_contracts.model import Dataset
 from medallion_spark.gold.job_errors import SPARK_ERRORS
 from medallion_spark.gold.manifest import RejectedRow
@@ -29,42 +26,6 @@ _GONE = (
 
 class ChangesGone(GoldError):
     """The rows of the versions asked for can no longer be told apart; all of silver still can be read."""
-
-
-def silver_state(spark: SparkSession, path: str, since: int | None) -> SilverState:
-    """Identity, newest version and history of silver.
-
-    Args:
-        spark: the session.
-        path: of the silver table.
-        since: the history is read back to the version after this one; None for all of it.
-
-    Raises:
-        GoldError: there is no silver table.
-    """
-    try:
-        table = DeltaTable.forPath(spark, path)
-        [detail] = table.detail().select("id").collect()
-        [(newest,)] = table.history(1).select("version").collect()
-    except AnalysisException as error:
-        raise GoldError(
-            f"there is no silver table at {path}: let the streaming job write it first"
-        ) from error
-    missing = newest - (-1 if since is None else since)
-    commits = table.history(missing).collect() if missing > 0 else []
-    return SilverState(
-        table_id=detail["id"],
-        version=newest,
-        commits=tuple(
-            Commit.from_history(
-                row["version"],
-                row["operation"],
-                row["operationParameters"] or {},
-                row["operationMetrics"] or {},
-            )
-            for row in commits
-        ),
-    )
 
 
 def read_changes(spark: SparkSession, path: str, after: int, to: int) -> DataFrame:

@@ -28,6 +28,7 @@ from medallion_contracts.compile_postgres import (
     scopes,
     staging_name,
 )
+from medallion_contracts.delta_log import silver_state, source_marker
 from medallion_contracts.errors import GoldError
 from medallion_contracts.increment import Kind, LabelSnapshot, Plan, Published, gold_contract_hash, plan
 from medallion_contracts.lake import LakePaths
@@ -38,6 +39,7 @@ from medallion_spark.gold.database import connection
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
 from medallion_spark.gold.manifest import RejectedRow, last_published, rejected_rows, write_manifest
 from medallion_spark.gold.transfer import copy_in, fetch
+from medallion_spark.lake_access import LakeAccess, delta_storage_options
 
 log = logging.getLogger(__name__)
 DATASET = gold.DATASET
@@ -50,7 +52,7 @@ class Request:
     `full` computes all of gold anew whatever the increment is; `churn_source` is the enrichment source.
     """
 
-    lake_uri: str
+    lake: LakeAccess
     run_id: str
     churn_source: str | None = None
     full: bool = False
@@ -121,8 +123,8 @@ def write_set(spark: SparkSession, request: Request) -> Report:
 def _write_set(spark: SparkSession, request: Request) -> Report:
     started = time.monotonic()
     with connection(autocommit=True) as connected:
-        marker = enrichment.source_marker(spark, request.churn_source)
-        inputs = _inputs(spark, connected, request, marker)
+        marker = source_marker(request.churn_source, delta_storage_options(request.lake))
+        inputs = _inputs(connected, request, marker)
         log.info("gold %s: %s", inputs.plan.kind.value, inputs.plan.reason)
         if inputs.plan.kind is Kind.NOTHING:
             return Report(Kind.NOTHING, inputs.plan.reason, seconds=time.monotonic() - started)
@@ -165,13 +167,14 @@ def _write_set(spark: SparkSession, request: Request) -> Report:
     )
 
 
-def _inputs(
-    spark: SparkSession, connected: psycopg.Connection, request: Request, marker: str | None
-) -> _Inputs:
-    path = LakePaths(request.lake_uri, DATASET.name).silver
+def _inputs(connected: psycopg.Connection, request: Request, marker: str | None) -> _Inputs:
+    path = LakePaths(request.lake.uri, DATASET.name).silver
     published = last_published(connected, DATASET)
     rejected = tuple(rejected_rows(connected, DATASET))
-    silver = increment.silver_state(spark, path, published.to_version if published else None)
+    since = published.to_version if published else None
+    silver = silver_state(path, delta_storage_options(request.lake), since)
+    if silver is None:
+        raise GoldError(f"there is no silver table at {path}: let the streaming job write it first")
     stored = enrichment.stored_snapshot(connected, DATASET)
     decided = plan(
         published,

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from medallion_contracts.delta_log import silver_state
 from medallion_contracts.errors import GoldError
 from medallion_contracts.increment import Kind, Plan, gold_contract_hash
 from medallion_contracts.lake import LakePaths
-from medallion_ops.increment import next_write, silver_state
+from medallion_ops.increment import next_write
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret
 from medallion_ops.settings import GoldSettings, LakeSettings, Settings
@@ -38,7 +39,7 @@ class Asker:
 
     def publish(self) -> None:
         """A publication of everything there is now."""
-        state = silver_state(self.lake, DATASET, None)
+        state = silver_state(self.silver, {}, None)
         assert state is not None
         [[set_id]] = self.gold.query(
             "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, to_version, tables, "

@@ -11,8 +11,9 @@ from pyspark.sql import SparkSession
 
 from gold_model import gold_of, version
 from gold_runs import GoldRuns, csv_of
+from medallion_contracts.delta_log import source_marker
 from medallion_contracts.increment import Kind
-from medallion_spark.gold.enrichment import BrokenSource, examine, read_labels, source_marker
+from medallion_spark.gold.enrichment import BrokenSource, examine, read_labels
 
 
 def test_labels_reach_customers_that_nothing_else_touches(runs: GoldRuns, tmp_path: Path) -> None:
@@ -85,12 +86,12 @@ def test_spellings_and_repeated_rows_are_understood(spark: SparkSession, tmp_pat
 
 def test_a_delta_table_is_a_source_and_its_commits_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
     source = str(tmp_path / "churn")
-    assert source_marker(spark, source) is None
+    assert source_marker(source, {}) is None
     write_deltalake(source, pa.table({"customer_id": ["a", "b"], "churned": [True, False]}))
-    first = source_marker(spark, source)
+    first = source_marker(source, {})
     assert check(spark, source) == {"a": True, "b": False}
     write_deltalake(source, pa.table({"customer_id": ["c"], "churned": [True]}), mode="append")
-    assert source_marker(spark, source) != first
+    assert source_marker(source, {}) != first
 
 
 def test_a_database_table_is_a_source_and_its_login_is_never_shown(

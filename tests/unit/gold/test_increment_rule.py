@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from medallion_contracts.delta_log import source_marker
 from medallion_contracts.increment import (
     Commit,
     Kind,
     LabelSnapshot,
     Published,
     SilverState,
-    csv_marker,
     gold_contract_hash,
     plan,
 )
@@ -119,13 +119,13 @@ def test_labels_taken_by_a_run_that_died_are_still_to_be_published() -> None:
 
 def test_the_marker_of_a_file_changes_with_its_content_only(tmp_path: Path) -> None:
     file = tmp_path / "churn.csv"
-    assert csv_marker(str(file)) is None
+    assert source_marker(str(file), {}) is None
     file.write_text("a")
-    before = csv_marker(f"file://{file}")
+    before = source_marker(f"file://{file}", {})
     file.touch()
-    assert csv_marker(str(file)) == before
+    assert source_marker(str(file), {}) == before
     file.write_text("b")
-    assert csv_marker(str(file)) != before
+    assert source_marker(str(file), {}) != before
 
 
 def test_the_contract_hash_covers_silver_and_every_gold_table() -> None:
