@@ -25,10 +25,6 @@ status:  ## which services run, where, with how much memory
 logs:  ## follow the services' logs (s="broker airflow-scheduler" for some of them)
 	@$(STACK) logs $(s)
 
-.PHONY: psql
-psql:  ## SQL on gold, as a reader who may not see personal data
-	@$(STACK) psql
-
 .PHONY: down
 down:  ## stop everything; data stays in .state
 	@$(STACK) down

@@ -104,8 +104,7 @@ class Airflow:
         return {
             **base_environment(),
             "AIRFLOW_HOME": str(self.folder),
-            # Drivers of short jobs run beside their task; by themselves they listen on every network.
-            "SPARK_LOCAL_IP": LOOPBACK,
+            # Where drivers that run beside their task keep temporary files.
             "SPARK_LOCAL_DIRS": str(self.folder / "tmp"),
             **{f"AIRFLOW__{name}": str(value) for name, value in options.items()},
             **{

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("service", nargs="*", help="e.g. broker airflow-scheduler; default: all")
     command("supervise", _supervise, "restart services that die, until stopped (`up` starts this)")
     commands.add_parser("airflow", help="Airflow's own command line against the stack")
-    commands.add_parser("psql", help="SQL on gold, as a reader who may not see personal data")
+    commands.add_parser("psql", help="SQL on the gold database, as its writer")
     return parser
 
 
@@ -168,7 +168,7 @@ def _airflow(options: argparse.Namespace) -> None:
 
 def _psql(options: argparse.Namespace) -> None:
     settings = _running_state().read_settings()
-    login = urlsplit(settings["MEDALLION_READER_DSN"])
+    login = urlsplit(settings["MEDALLION_GOLD_DSN"])
     environment = {
         **base_environment(),
         "PGHOST": str(login.hostname),

@@ -141,7 +141,7 @@ def _where(stack: Stack, outcome: Outcome) -> list[str]:
         f"  mails      {stack.mail.folder}",
         f"  Data Docs  {settings['MEDALLION_DATA_DOCS_DIR']}",
         f"  settings   {stack.state.settings_file}  (addresses and logins of everything)",
-        "  gold       make psql  (as a reader who may not see personal data)",
+        "  gold       docker/local/psql  (SQL as the writer; MEDALLION_READER_DSN sees no personal data)",
         "  next       docker/local/airflow dags trigger customers_gold; make status; make logs; make down",
         f"  memory     {stack_memory(stack.state) / 2**30:.2f} GiB (PSS), the whole stack with its stream",
         f"  time       {outcome.seconds:.0f} s from the first event to published gold",
