@@ -89,8 +89,13 @@ class GoldDatabase:
             f"SELECT {columns(DATASET.gold[table].column_names)} FROM gold.{quoted(table)} ORDER BY {key}"
         )
 
-    def stage(self, versions: Iterable[Version], *, kind: str = "increment", run_id: str = "run") -> int:
-        """Stage a set from all versions of the customers it touches; returns its id."""
+    def stage(
+        self, versions: Iterable[Version] | str, *, kind: str = "increment", run_id: str = "run"
+    ) -> int:
+        """Stage a set from all versions of the customers it touches; returns its id.
+
+        `versions` may be a query that gives a version's fields and coordinates in the contract's order.
+        """
         with psycopg.connect(self.dsn) as connection:
             connection.execute("SET LOCAL TIME ZONE 'UTC'")
             last = connection.execute(
@@ -99,12 +104,12 @@ class GoldDatabase:
             base, reached = last or (None, None)
             self.versions += 1
             [set_id] = connection.execute(
-                "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, from_version, to_version, "
-                "base_publication_id, tables, contract_hash) VALUES (%s, %s, %s, 'silver-1', %s, %s, %s, '{}', '') "
-                "RETURNING set_id",
+                "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, from_version, "
+                "to_version, base_publication_id, tables, contract_hash) "
+                "VALUES (%s, %s, %s, 'silver-1', %s, %s, %s, '{}', '') RETURNING set_id",
                 [DATASET.name, run_id, kind, reached, (reached or 0) + 1, base],
             ).fetchone() or (0,)
-            _load_versions(connection, list(versions))
+            _load_versions(connection, versions)
             _fill(connection, set_id)
             self._describe(connection, set_id)
         return int(set_id)
@@ -128,7 +133,7 @@ class GoldDatabase:
         )
 
 
-def _load_versions(connection: psycopg.Connection, versions: list[Version]) -> None:
+def _load_versions(connection: psycopg.Connection, versions: Iterable[Version] | str) -> None:
     fields = [*DATASET.events.columns, DATASET.silver.column("defaulted_fields")]
     fields += [DATASET.silver.column(name) for name in COORDINATES]
     statement = create_staging("versions", fields).replace(
@@ -136,6 +141,9 @@ def _load_versions(connection: psycopg.Connection, versions: list[Version]) -> N
     )
     connection.execute(f"{statement} ON COMMIT DROP".encode())
     names = [column.name for column in fields]
+    if isinstance(versions, str):
+        connection.execute(f"INSERT INTO versions ({columns(names)}) {versions}".encode())
+        return
     with connection.cursor().copy(f"COPY versions ({columns(names)}) FROM STDIN".encode()) as copy:
         for offset, one in enumerate(versions):
             where = {"_topic": DATASET.topic, "_partition": offset % 4, "_offset": 1_000 + offset}
@@ -197,7 +205,8 @@ def _segments() -> str:
         if column.transform and column.name not in ("hour", rounded.name)
     ]
     return (
-        f"SELECT *, {rounded.transform} AS {rounded.name} FROM (SELECT {columns(groups)}, {', '.join(aggregates)} "
+        f"SELECT *, {rounded.transform} AS {rounded.name} "
+        f"FROM (SELECT {columns(groups)}, {', '.join(aggregates)} "
         f"FROM (SELECT *, {table.column('hour').transform} AS hour FROM ({_HISTORY}) AS h) AS hours "
         f"GROUP BY {columns(groups)}) AS segments"
     )
