@@ -41,6 +41,9 @@ STALE_SECONDS = 60
 """How long a heartbeat (one every 15 s) is a sign of life."""
 SHORT_LIFE_SECONDS = 600
 """A driver that ended sooner counts as one more failure in a row."""
+STOPPED = "stopped"
+LAST_STATES = (STOPPED, "ended")
+"""What a driver's last heartbeat says: stopped when it was asked to."""
 FIRST_PAUSE_SECONDS = 15
 LONGEST_PAUSE_SECONDS = 900
 
@@ -58,7 +61,8 @@ class Step(StrEnum):
 class Submission:
     """The content of `stream_driver.json`. Times are ISO 8601, UTC.
 
-    `ended_at` is set when the end was reported; `failures` counts ends in a row that came soon.
+    `ended_at` is set when the end was reported; `failures` counts ends in a row that came soon; `recovers`
+    tells that the driver was asked to go on from the ledger.
     """
 
     token: str
@@ -66,6 +70,7 @@ class Submission:
     driver_id: str | None = None
     ended_at: str | None = None
     failures: int = 0
+    recovers: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def _active_driver(seen: Observation, submission: Submission, status: DriverStat
 
 
 def _ended_driver(seen: Observation, submission: Submission, status: DriverStatus) -> Verdict:
-    if status.state == "FINISHED" and seen.is_stop_requested:
+    if status.state == "FINISHED" and (seen.is_stop_requested or _said_stopped(seen, submission)):
         return Verdict(Step.END, f"driver {status.driver_id} stopped as requested", status.driver_id, True)
     failure = seen.failure
     if failure is not None and not _is_older(failure.get("at"), submission.requested_at):
@@ -147,6 +152,12 @@ def _ended_driver(seen: Observation, submission: Submission, status: DriverStatu
         reason = f"driver {status.driver_id} {what}: {error}"
         return Verdict(Step.END, reason, status.driver_id)
     return Verdict(Step.END, f"driver {status.driver_id} ended as {status.state}", status.driver_id)
+
+
+def _said_stopped(seen: Observation, submission: Submission) -> bool:
+    """Whether the driver's last heartbeat says so: the request may be gone by now."""
+    last = seen.heartbeat or {}
+    return last.get("submission") == submission.token and last.get("state") == STOPPED
 
 
 def _mailable(error: str) -> str:
@@ -159,7 +170,10 @@ def _beats_within(seen: Observation, seconds: float) -> bool:
     """Whether a driver of this submission gave a heartbeat within the last `seconds`."""
     if seen.heartbeat is None or seen.submission is None:
         return False
-    if seen.heartbeat.get("submission") != seen.submission.token or seen.heartbeat.get("state") == "ended":
+    if (
+        seen.heartbeat.get("submission") != seen.submission.token
+        or seen.heartbeat.get("state") in LAST_STATES
+    ):
         return False
     age = age_seconds(seen.heartbeat.get("at"), seen.now)
     return age is not None and age <= seconds
@@ -174,9 +188,14 @@ def _is_older(moment: object, than: str) -> bool:
 class Cluster(Protocol):
     """What is asked of the master; see `ClusterClient`."""
 
-    def submit(self, job: SparkJob) -> str: ...  # noqa: D102
-    def status(self, driver_id: str) -> DriverStatus: ...  # noqa: D102
-    def kill(self, driver_id: str) -> None: ...  # noqa: D102
+    def submit(self, job: SparkJob) -> str:
+        """Start a supervised driver; gives its id."""
+
+    def status(self, driver_id: str) -> DriverStatus:
+        """A driver's state."""
+
+    def kill(self, driver_id: str) -> None:
+        """Stop a driver for good."""
 
 
 class StreamDriver:
@@ -197,8 +216,7 @@ class StreamDriver:
         """
         heartbeat = self._files.read(self._paths.heartbeat)
         submission = self._followed(self._submission(), heartbeat)
-        if _living_driver(heartbeat) and heartbeat and heartbeat.get("state") != "starting":
-            # The stream runs: a recovery that was asked for is done.
+        if submission is not None and submission.recovers and _is_streaming(submission, heartbeat):
             self._files.delete(self._paths.recover_request)
         status = None
         if submission is not None and submission.driver_id and submission.ended_at is None:
@@ -223,10 +241,12 @@ class StreamDriver:
         """
         last = self._submission()
         failures = last.failures if last else 0
-        submission = Submission(uuid.uuid4().hex, _now(), failures=failures)
+        recovers = self._files.read(self._paths.recover_request) is not None
+        submission = Submission(uuid.uuid4().hex, _now(), failures=failures, recovers=recovers)
         self._write(submission)
+        job = stream_job(self._settings, self._dataset, submission=submission.token, recover=recovers)
         try:
-            driver_id = self._cluster.submit(self._job(submission.token))
+            driver_id = self._cluster.submit(job)
         except SubmissionUnknown:
             raise
         except ServiceUnavailable:
@@ -269,10 +289,6 @@ class StreamDriver:
         self._write(followed)
         return followed
 
-    def _job(self, token: str) -> SparkJob:
-        recover = self._files.read(self._paths.recover_request) is not None
-        return stream_job(self._settings, self._dataset, submission=token, recover=recover)
-
     def _submission(self) -> Submission | None:
         content = self._files.read(self._paths.stream_driver)
         return None if content is None else Submission(**content)
@@ -283,11 +299,18 @@ class StreamDriver:
 
 def _living_driver(heartbeat: Mapping[str, Any] | None) -> str | None:
     """The cluster's id of the driver that gave this heartbeat, if it is a sign of life."""
-    if heartbeat is None or heartbeat.get("state") == "ended":
+    if heartbeat is None or heartbeat.get("state") in LAST_STATES:
         return None
     age = age_seconds(heartbeat.get("at"), datetime.now(UTC))
     driver_id = heartbeat.get("driver_id")
     return driver_id if isinstance(driver_id, str) and age is not None and age <= STALE_SECONDS else None
+
+
+def _is_streaming(submission: Submission, heartbeat: Mapping[str, Any] | None) -> bool:
+    """Whether a driver of this submission is past its start, and with it past any recovery."""
+    if heartbeat is None or heartbeat.get("submission") != submission.token:
+        return False
+    return heartbeat.get("state") not in ("starting", *LAST_STATES)
 
 
 def _now() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,8 +16,6 @@ from medallion_ops.settings import KafkaSettings, StreamSettings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-log = logging.getLogger(__name__)
 
 
 def parameters(given: Mapping[str, Any], run_after: datetime) -> Parameters:

@@ -101,7 +101,7 @@ class Stream:
             logger.info("query %s reads %s", self._query.id, self._dataset.topic)
             self._watch(self._query)
         finally:
-            self._state["state"] = "ended"
+            self._state["state"] = "stopped" if self._stopping.is_set() else "ended"
             pulse.stop()
             pulse.beat()
             if self._query is None or not self._query.isActive:

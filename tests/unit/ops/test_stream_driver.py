@@ -82,6 +82,14 @@ def test_an_end_after_a_stop_request_is_planned() -> None:
     assert verdict.is_planned
 
 
+def test_an_end_is_planned_also_when_the_request_is_gone_by_now() -> None:
+    assert decide(seen(state="FINISHED", heartbeat={**BEAT, "state": "stopped"})).is_planned
+    assert not decide(seen(state="FINISHED", heartbeat={**BEAT, "state": "ended"})).is_planned
+    assert not decide(
+        seen(state="FINISHED", heartbeat={**BEAT, "submission": "x", "state": "stopped"})
+    ).is_planned
+
+
 def test_a_crash_during_a_stop_request_is_an_incident() -> None:
     assert not decide(seen(state="FAILED", is_stop_requested=True)).is_planned
 
@@ -268,8 +276,17 @@ def test_a_recovery_is_asked_of_drivers_until_the_stream_runs(stream: Stream) ->
     assert stream.files.read(stream.paths.recover_request) is not None
     stream.beat("driver-0", state="waiting")
     stream.driver.look()
+    assert stream.files.read(stream.paths.recover_request) is None
     stream.driver.submit()
     assert "--recover-from-ledger" not in stream.cluster.jobs[-1].arguments
+
+
+def test_a_recovery_outlasts_the_heartbeat_of_the_driver_that_lost_its_checkpoint(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.beat("driver-0", state="working")
+    stream.files.write(stream.paths.recover_request, {})
+    stream.driver.look()
+    assert stream.files.read(stream.paths.recover_request) is not None
 
 
 def test_a_driver_that_cannot_start_says_why() -> None:
