@@ -14,8 +14,8 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from gold_model import DATASET, Row, Version
+from medallion_contracts.compile_arrow import arrow_schema
 from medallion_contracts.compile_postgres import columns
-from medallion_contracts.compile_spark import arrow_schema
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict

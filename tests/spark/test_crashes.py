@@ -167,6 +167,6 @@ def _wider(dataset: Dataset) -> Dataset:
 
 
 def _field(dataset: Dataset) -> Any:
-    from medallion_contracts.compile_spark import arrow_schema
+    from medallion_contracts.compile_arrow import arrow_schema
 
     return arrow_schema(dataset.silver).field("loyalty")

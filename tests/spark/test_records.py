@@ -8,19 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from kafka_log import NOON, Record, TestLake, event, frame_of, log_of
-from medallion_contracts.compile_spark import parse_plain
-from medallion_contracts.judge import EventJudge
 from medallion_contracts.loader import load_dataset
 from medallion_spark.stream.parsing import parse_records
 
 DATASET = load_dataset("customers")
-JUDGE = EventJudge(DATASET.events)
 
 
 def whole(**changes: object) -> bytes:
@@ -159,79 +153,3 @@ def test_hostile_messages_stop_nothing_and_bronze_has_their_bytes(lake: TestLake
         assert (headers or None) == (record.headers or None)
     assert sent == {}
     lake.check()
-
-
-# --- the fast path ------------------------------------------------------------------------------------------
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-_EDGES = ["", " ", "a ", " a", "é", "ẞ", "\u00a0x", "x\u2003", "a\\b", 'a"b', "A\tb", "\x7f", "٣"]
-_EDGY = st.sampled_from(_EDGES)
-_NUMBERS = """0 -0 0.0 1.5 1.50 1.505 01 1e2 1E+2 -1 999999999 9999999999.99 1. .5 null true 100000 100000.01
-1200 "0" "1.5" "1.505" "-1" "1e2" "٣" "1_0" 1201 2147483648"""
-_NUMBER = st.sampled_from([*_NUMBERS.split(), '" 1"'])
-_MOMENTS = """2026-11-01T12:00:00Z 2026-11-01T12:00:00 2026-11-01T12:00:00.123456+05:30 2026-11-01_12:00:00Z
-2026-02-30T00:00:00Z 2026-11-01T24:00:00Z 2026-11-01T23:59:60Z 0000-01-01T00:00:00Z 1999-12-31T23:59:59Z
-2000-01-01T00:00:00+00:01 2026-11-01T12:00:00+19:00 2026-11-01T12:00Z 2026-11-01T12:00:00.1234567Z
-9999-12-31T23:59:59-10:00 2026-11-01 +2026-11-01T12:00:00Z 2026-11-01T12:00:00.5"""
-_MOMENT = st.sampled_from([moment.replace("_", " ") for moment in _MOMENTS.split()])
-
-
-def _field(name: str) -> st.SearchStrategy[str]:
-    """JSON text for a field: often what is there, else something near what it may be."""
-    usual = st.just(json.dumps(event()[name]))
-    text = st.one_of(_TEXT, _EDGY).map(lambda value: json.dumps(value, ensure_ascii=False))
-    odd = {"tenure": _NUMBER, "monthly_charges": _NUMBER, "total_charges": _NUMBER}.get(name)
-    if name == "updated_at":
-        odd = _MOMENT.map(json.dumps)
-    if name in ("gender", "contract", "internet_service"):
-        odd = st.sampled_from(['"Male"', '"male"', '"Male "', '"One year"', '"DSL"', '"No"', '""', "null"])
-    if isinstance(event()[name], bool):
-        odd = st.sampled_from(["true", "false", '"true"', "1", "null", "True"])
-    return st.one_of(usual, usual, usual, odd or text)
-
-
-_SPACE = st.sampled_from(["", "", "", " ", "\n\t", "\r", "\u00a0", "\v"])
-
-
-@st.composite
-def _values(draw: st.DrawFn) -> bytes:
-    names = draw(st.permutations(list(event()))) if draw(st.booleans()) else list(event())
-    if draw(st.integers(0, 9)) == 0:
-        names[draw(st.integers(0, len(names) - 1))] = draw(st.sampled_from([*names, "other"]))
-    texts = [draw(_EDGY if name == "other" else _field(name)) for name in names]
-    pairs = [f'"{name}"{draw(_SPACE)}:{draw(_SPACE)}{text}' for name, text in zip(names, texts, strict=True)]
-    joined = f"{draw(_SPACE)},{draw(_SPACE)}".join(pairs)
-    return f"{draw(_SPACE)}{{{joined}}}{draw(_SPACE)}".encode()
-
-
-@settings(
-    max_examples=4,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-@given(values=st.lists(_values(), min_size=300, max_size=300))
-def test_what_the_fast_path_takes_the_judge_accepts_with_the_same_values(
-    spark: SparkSession, values: list[bytes]
-) -> None:
-    frame = spark.createDataFrame([(value,) for value in values], "value binary")
-    rows = (
-        frame.select("value", parse_plain(F.col("value"), DATASET.events).alias("fields"))
-        .toArrow()
-        .to_pylist()
-    )
-    for row in rows:
-        if row["fields"] is not None:
-            judgement = JUDGE.judge(row["value"])
-            assert judgement.reasons == judgement.defaulted == judgement.unknown == (), row["value"]
-            assert dict(judgement.fields) == row["fields"], row["value"]
-
-
-def test_the_fast_path_takes_ordinary_records(spark: SparkSession) -> None:
-    ordinary = [
-        whole(),
-        whole(last_name="Müller-Lüdenscheidt", first_name="José"),
-        json.dumps(dict(reversed(event().items())), indent=2).encode(),
-        whole(monthly_charges="0", total_charges=12, tenure=0, updated_at="2026-11-01T12:00:00.5+02:00"),
-    ]
-    frame = spark.createDataFrame([(value,) for value in ordinary], "value binary")
-    assert frame.where(parse_plain(F.col("value"), DATASET.events).isNull()).count() == 0

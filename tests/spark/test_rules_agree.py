@@ -1,4 +1,4 @@
-"""One rule of the contract, three engines: the stream's Spark predicate, its plain judge, and the gate.
+"""One rule of the contract, three engines: the stream's fast parser, its plain judge, and the gate.
 
 Random customers, in range and out of it, go through all three; each must find the same fields of the same
 rows at fault. What silver accepts, the gate therefore never blocks by a rule of a column.
@@ -11,15 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
+from medallion_contracts.compile_arrow import PlainParser
 from medallion_contracts.compile_gx import NOT_NULL, compile_suite
 from medallion_contracts.compile_postgres import columns
-from medallion_contracts.compile_spark import parse_plain
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Column, ColumnType
 from medallion_ops.decision import staged_relations
@@ -65,7 +64,7 @@ def as_json(row: dict[str, Any]) -> bytes:
     return json.dumps(told, ensure_ascii=False).encode()
 
 
-def test_the_stream_and_the_gate_find_the_same_faults(spark: SparkSession, postgres: str) -> None:
+def test_the_stream_and_the_gate_find_the_same_faults(postgres: str) -> None:
     migrate(Secret(postgres), DATASET)
     set_id = GoldDatabase(postgres).stage([])
     table = DATASET.gold["customers"]
@@ -88,6 +87,7 @@ def test_the_stream_and_the_gate_find_the_same_faults(spark: SparkSession, postg
     asset = source.add_table_asset("c", table_name=f"s{set_id}_{table.name}", schema_name="staging")
     definition = asset.add_batch_definition_whole_table("all")
     judge = EventJudge(DATASET.events)
+    parser = PlainParser(DATASET.events)
 
     def by_gate(rows: list[dict[str, Any]]) -> dict[str, set[str]]:
         names = list(DATASET.events.column_names)
@@ -118,10 +118,9 @@ def test_the_stream_and_the_gate_find_the_same_faults(spark: SparkSession, postg
 
         judged = {key: judge.judge(value) for key, value in records.items()}
         by_judge = {key: {reason.partition(":")[2] for reason in one.reasons} for key, one in judged.items()}
-        frame = spark.createDataFrame(list(records.items()), "key string, value binary")
-        plain = frame.where(parse_plain(F.col("value"), DATASET.events).isNotNull()).select("key").collect()
+        _, plain = parser.parse(pa.array(list(records.values()), pa.binary()))
 
         assert by_judge == faults
-        assert {row["key"] for row in plain} == {key for key, fields in faults.items() if not fields}
+        assert set(plain.field(KEY).to_pylist()) == {key for key, fields in faults.items() if not fields}
 
     agree()

@@ -17,8 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from medallion_contracts.compile_arrow import arrow_schema
 from medallion_contracts.compile_postgres import STAGING, columns, quoted, staging_name
-from medallion_contracts.compile_spark import arrow_schema, spark_schema
+from medallion_contracts.compile_spark import spark_schema
 from medallion_contracts.model import Column, ColumnType, Table
 from medallion_spark.gold.database import connection
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from medallion_contracts.errors import BalanceError, StreamError
@@ -19,27 +17,24 @@ from medallion_spark.stream.parsing import key_mismatch
 SILVER, DUPLICATE, LATE, REJECTED = "silver", "duplicate", "late", "rejected"
 VERDICTS = (SILVER, DUPLICATE, LATE, REJECTED)
 
-MOST_TOUCHED = 200
-"""Most partitions of silver that a look-up names one by one."""
-
 Row = Mapping[str, Any]
 
 
 def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
-    """The numbers by Kafka partition, task and silver partition.
+    """The numbers by Kafka partition, task and hour of event time.
 
     Args:
         records: of `parse_records`, with `verdict` and `task`.
         dataset: its contracts.
 
     Returns:
-        rows with `topic`, `partition`, `task`, the partition columns of silver (null for what does not go
-        there), `rows`, each verdict's count, `key_mismatch`, `with_unknown`, smallest and largest `offset`,
-        `watermark` (largest valid event time), `earliest` and `latest` event time of what goes to silver.
+        rows with `topic`, `partition`, `task`, `hour` (null for what does not go to silver), `rows`, each
+        verdict's count, `key_mismatch`, `with_unknown`, `smallest_offset`, `largest_offset`, `watermark`
+        (largest valid event time), `earliest` and `latest` event time of what goes to silver.
     """
     event_time = F.col(f"fields.{dataset.event_time}")
     to_silver = F.col("verdict") == SILVER
-    of_silver = [F.when(to_silver, value).alias(name) for name, value in silver_partition(dataset).items()]
+    hour = F.when(to_silver, F.floor(F.unix_seconds(event_time) / 3600)).alias("hour")
     numbers = [
         F.count(F.lit(1)).alias("rows"),
         *(F.count_if(F.col("verdict") == verdict).alias(verdict) for verdict in VERDICTS),
@@ -51,78 +46,9 @@ def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
         F.min(F.when(to_silver, event_time)).alias("earliest"),
         F.max(F.when(to_silver, event_time)).alias("latest"),
     ]
-    groups = records.groupBy("topic", "partition", "task", *of_silver).agg(*numbers)
+    groups = records.groupBy("topic", "partition", "task", hour).agg(*numbers)
     rows: list[Row] = groups.toArrow().to_pylist()
     return rows
-
-
-def silver_partition(dataset: Dataset) -> dict[str, Column]:
-    """How silver's partition columns come from the `fields` of a record, by the contract's transformLogic.
-
-    transformLogic names the event's columns, which here are inside the struct: it is used as a lambda of one
-    field only, the event time.
-    """
-    moment = F.col(f"fields.{dataset.event_time}")
-    parts: dict[str, Column] = {}
-    for name in dataset.silver.partitioned_by:
-        logic = dataset.silver.column(name).transform or ""
-        function, _, argument = logic.rstrip(")").partition("(")
-        if argument.strip() != dataset.event_time:
-            raise StreamError(
-                f"silver is partitioned by {name} = {logic!r}: only functions of {dataset.event_time} can be"
-            )
-        parts[name] = F.call_function(function, moment)
-    return parts
-
-
-@dataclass(frozen=True)
-class Touched:
-    """One partition of silver that a batch touches, and the event times it brings there."""
-
-    values: tuple[object, ...]
-    earliest: datetime
-    latest: datetime
-
-
-def touched_partitions(rows: Sequence[Row], dataset: Dataset) -> tuple[tuple[str, ...], list[Touched]]:
-    """Which partitions of silver the batch touches, coarser (days, months, years) where they are very many.
-
-    Returns:
-        names of the leading partition columns, and one `Touched` for each combination of their values.
-    """
-    names = dataset.silver.partitioned_by
-    found = [row for row in rows if row["earliest"] is not None]
-    while True:
-        groups: dict[tuple[object, ...], list[Row]] = {}
-        for row in found:
-            groups.setdefault(tuple(row[name] for name in names), []).append(row)
-        if len(groups) <= MOST_TOUCHED or not names:
-            return names, [
-                Touched(values, min(row["earliest"] for row in group), max(row["latest"] for row in group))
-                for values, group in sorted(groups.items(), key=lambda item: repr(item[0]))
-            ]
-        names = names[:-1]
-
-
-def touched_rows(silver: DataFrame, names: Sequence[str], touched: Sequence[Touched], time: str) -> DataFrame:
-    """Silver's rows in the touched partitions and ranges of event time: other files are not opened."""
-    if names:
-        in_partition = [
-            _all([F.col(name) == F.lit(value) for name, value in zip(names, one.values, strict=True)])
-            for one in touched
-        ]
-        silver = silver.where(_any(in_partition))
-    return silver.where(
-        _any([F.col(time).between(F.lit(one.earliest), F.lit(one.latest)) for one in touched])
-    )
-
-
-def _all(conditions: Sequence[Column]) -> Column:
-    return reduce(lambda left, right: left & right, conditions)
-
-
-def _any(conditions: Sequence[Column]) -> Column:
-    return reduce(lambda left, right: left | right, conditions)
 
 
 @dataclass(frozen=True)

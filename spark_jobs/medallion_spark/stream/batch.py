@@ -30,7 +30,7 @@ from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
-from medallion_spark.stream import accounting, deduplicate
+from medallion_spark.stream import accounting, deduplicate, placement
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER, Numbers, Row
 from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
 from medallion_spark.stream.options import StreamOptions
@@ -203,11 +203,11 @@ class MicroBatches:
         version = self._tables.silver.version()
         if version == 0:
             return None
-        names, touched = accounting.touched_partitions(rows, self._dataset)
+        names, touched = placement.touched_partitions(rows, self._dataset)
         silver = (
             self._spark.read.format("delta").option("versionAsOf", version).load(self._tables.silver.path)
         )
-        found = accounting.touched_rows(silver, names, touched, self._dataset.event_time)
+        found = placement.touched_rows(silver, names, touched, self._dataset.event_time)
         return deduplicate.silver_versions(found, self._dataset)
 
     def _derive(self, batch_id: int) -> Judged:
@@ -235,7 +235,7 @@ class MicroBatches:
         numbers, tables = judged.numbers, self._tables
         sources = accounting.account(judged.rows, self._carried.sources, self._earliest)
         bronze = self._append(tables.bronze, self._bronze_rows(judged, batch_id), batch_id, numbers.read)
-        partitions = len(accounting.touched_partitions(judged.rows, self._dataset)[1])
+        partitions = len(placement.touched_partitions(judged.rows, self._dataset)[1])
         with ThreadPoolExecutor(max_workers=2) as pool:
             # Quarantine first: it is short, and the details run beside silver.
             small = pool.submit(inheritable_thread_target(self._quarantine_and_details), judged, batch_id)
@@ -317,7 +317,7 @@ class MicroBatches:
     def _silver_rows(self, judged: Judged, batch_id: int, partitions: int) -> DataFrame:
         frame = judged.records.where(F.col("verdict") == SILVER)
         if partitions > MANY_PARTITIONS:
-            frame = frame.repartition(*accounting.silver_partition(self._dataset).values())
+            frame = frame.repartition(*placement.silver_partition(self._dataset).values())
         else:
             frame = self._few_files(frame, judged.numbers.verdicts[SILVER])
         return silver_rows(frame, self._dataset, self._origin(judged, batch_id))

@@ -1,13 +1,12 @@
 """From Kafka records to parsed records: the contract's reasons and lateness, one pass, no shuffle.
 
-Two paths give one result. `parse_plain` (Spark SQL) takes the ordinary records; what it leaves goes to
-`EventJudge` on the executors. Both meet in one Arrow function, because lateness needs every record's event
-time in the order of offsets.
+One Arrow function on the executors does it all: `PlainParser` takes the ordinary records, `EventJudge` what
+it leaves, and lateness follows every record's event time in the order of offsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import repeat
@@ -23,7 +22,8 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
 
 from medallion_contracts import reasons
-from medallion_contracts.compile_spark import arrow_schema, parse_plain, spark_schema
+from medallion_contracts.compile_arrow import PlainParser, arrow_schema
+from medallion_contracts.compile_spark import spark_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Dataset
@@ -34,6 +34,7 @@ FUTURE_TOLERANCE = timedelta(minutes=5)
 Watermarks = Mapping[tuple[str, int], datetime]
 """Largest valid event time so far, by (topic, partition); UTC."""
 
+_STRINGS = pa.list_(pa.string())
 _NEVER = np.iinfo(np.int64).min
 _Micros = npt.NDArray[np.int64]
 
@@ -76,21 +77,12 @@ def parse_records(
     Raises:
         StreamError: on an executor, when the records do not come in the order lateness needs.
     """
-    parsed = records.withColumn("_plain", parse_plain(F.col("value"), dataset.events))
     judged = _judge_function(dataset, clock, lateness, reject_unknown)(
-        F.col("topic"),
-        F.col("partition"),
-        F.col("offset"),
-        F.col("timestamp"),
-        F.col(f"_plain.{dataset.event_time}"),
-        # The value crosses to Python only where it must; the flag tells a tombstone from a plain record.
-        F.when(F.col("_plain").isNull(), F.col("value")),
-        F.col("_plain").isNotNull(),
+        "topic", "partition", "offset", "timestamp", "value"
     )
-    return parsed.withColumn("_judged", judged).select(
-        *records.columns,
-        F.coalesce("_plain", "_judged.fields").alias("fields"),
-        *(F.col(f"_judged.{name}") for name in ("defaulted", "unknown", "reasons", "event_time", "is_late")),
+    parts = ("fields", "defaulted", "unknown", "reasons", "event_time", "is_late")
+    return records.withColumn("_judged", judged).select(
+        *records.columns, *(F.col(f"_judged.{name}") for name in parts)
     )
 
 
@@ -113,8 +105,8 @@ def _judge_function(
     def judge(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         judging = _Judging(dataset, clock, reject_unknown)
         late = _LateTest(lateness) if lateness is not None else None
-        for topic, partition, offset, timestamp, event_time, value, is_plain in batches:
-            result = judging.judge(timestamp, event_time, value, is_plain)
+        for topic, partition, offset, timestamp, value in batches:
+            result = judging.judge(timestamp, value)
             is_late = (
                 late.test(topic, partition, offset, result["event_time"])
                 if late is not None
@@ -131,39 +123,38 @@ class _Judging:
     """Contract reasons of one Arrow batch after another."""
 
     def __init__(self, dataset: Dataset, clock: datetime, reject_unknown: bool) -> None:
+        self._plain = PlainParser(dataset.events)
         self._judge = EventJudge(dataset.events, reject_unknown=reject_unknown)
         self._fields_type = pa.struct(list(arrow_schema(dataset.events)))
         self._event_time = dataset.event_time
         self._clock = _micros(clock)
         self._tolerance = round(FUTURE_TOLERANCE.total_seconds() * 1_000_000)
 
-    def judge(
-        self, timestamp: pa.Array, event_time: pa.Array, value: pa.Array, is_plain: pa.Array
-    ) -> dict[str, pa.Array]:
+    def judge(self, timestamp: pa.Array, value: pa.Array) -> dict[str, pa.Array]:
         rows = len(value)
-        unusual = np.flatnonzero(~is_plain.to_numpy(zero_copy_only=False))
+        plain, plain_fields = self._plain.parse(value)
+        unusual = np.setdiff1d(np.arange(rows), plain, assume_unique=True)
         judgements = [self._judge.judge(value[int(row)].as_py()) for row in unusual]
-        times = _to_micros(event_time)
-        for row, judgement in zip(unusual, judgements, strict=True):
-            moment = judgement.fields.get(self._event_time)
-            times[row] = _micros(moment) if isinstance(moment, datetime) else _NEVER
+        fields = plain_fields
+        if judgements:
+            judged = pa.array([dict(judgement.fields) for judgement in judgements], self._fields_type)
+            order = np.empty(rows, dtype=np.intp)
+            order[np.concatenate((plain, unusual))] = np.arange(rows)
+            fields = pa.concat_arrays([plain_fields, judged]).take(pa.array(order))
+
+        times = _to_micros(fields.field(self._event_time))
         is_future = times > np.minimum(_to_micros(timestamp), self._clock) + self._tolerance
         is_valid = (times != _NEVER) & ~is_future
-
         faults: list[tuple[str, ...]] = list(repeat((), rows))
         for row, judgement in zip(unusual, judgements, strict=True):
             faults[row] = judgement.reasons
         for row in np.flatnonzero(is_future):
             faults[row] = (*faults[row], reasons.FUTURE)
-        strings = pa.list_(pa.string())
-        defaulted = [judgement.defaulted for judgement in judgements]
-        unknown = [judgement.unknown for judgement in judgements]
-        fields = [dict(judgement.fields) for judgement in judgements]
         return {
-            "fields": _scatter(pa.array(fields, self._fields_type), unusual, rows, None),
-            "defaulted": _scatter(pa.array(defaulted, strings), unusual, rows, []),
-            "unknown": _scatter(pa.array(unknown, strings), unusual, rows, []),
-            "reasons": pa.array(faults, strings),
+            "fields": fields,
+            "defaulted": _scatter([judgement.defaulted for judgement in judgements], unusual, rows),
+            "unknown": _scatter([judgement.unknown for judgement in judgements], unusual, rows),
+            "reasons": pa.array(faults, _STRINGS),
             "event_time": pa.array(times, pa.timestamp("us", tz="UTC"), mask=~is_valid),
         }
 
@@ -214,15 +205,12 @@ class _LateTest:
         self._last_offset = int(offsets[-1])
 
 
-def _scatter(values: pa.Array, at: npt.NDArray[np.intp], rows: int, elsewhere: list[Any] | None) -> pa.Array:
-    """An array of `rows` values: `values` at the positions `at`, `elsewhere` (or null) at the others."""
-    if not len(at):
-        filler = pa.array([elsewhere], values.type)
-        return pa.repeat(filler[0], rows) if elsewhere is not None else pa.nulls(rows, values.type)
-    pool = pa.concat_arrays([values, pa.array([elsewhere], values.type)])
-    positions = np.full(rows, len(values))
-    positions[at] = np.arange(len(values))
-    return pool.take(pa.array(positions))
+def _scatter(values: Sequence[tuple[str, ...]], at: npt.NDArray[np.intp], rows: int) -> pa.Array:
+    """Lists of strings for `rows` records: `values` at the positions `at`, empty at the others."""
+    whole: list[tuple[str, ...]] = list(repeat((), rows))
+    for row, value in zip(at, values, strict=True):
+        whole[row] = value
+    return pa.array(whole, _STRINGS)
 
 
 def _to_micros(moments: pa.Array) -> _Micros:

@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 from medallion_contracts import reasons
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
-from medallion_spark.stream.accounting import LATE, REJECTED, SILVER, silver_partition
+from medallion_spark.stream.accounting import LATE, REJECTED, SILVER
 from medallion_spark.stream.deduplicate import COORDINATES
 from medallion_spark.stream.parsing import parse_records
+from medallion_spark.stream.placement import silver_partition
 from medallion_spark.stream.source import RECORD_COLUMNS
 
 

@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame
 
-from medallion_contracts.compile_spark import arrow_schema
+from medallion_contracts.compile_arrow import arrow_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset

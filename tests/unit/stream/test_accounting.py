@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,9 +18,9 @@ from medallion_spark.stream.accounting import (
     check_committed,
     check_one_task_each,
     count,
-    touched_partitions,
 )
 from medallion_spark.stream.ledger import Source
+from medallion_spark.stream.placement import partition_parts, touched_partitions
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -126,10 +127,7 @@ def test_a_partition_in_two_tasks_is_an_error() -> None:
 def test_a_look_up_names_hours_and_with_very_many_days_or_months() -> None:
     def hours(number: int) -> list[dict[str, Any]]:
         moments = [NOON + timedelta(hours=hour) for hour in range(number)]
-        return [
-            group(0, n, n, year=m.year, month=m.month, day=m.day, hour=m.hour, earliest=m, latest=m)
-            for n, m in enumerate(moments)
-        ]
+        return [group(0, n, n, earliest=m, latest=m) for n, m in enumerate(moments)]
 
     dataset = load_dataset("customers")
     names, touched = touched_partitions(hours(30), dataset)
@@ -139,4 +137,13 @@ def test_a_look_up_names_hours_and_with_very_many_days_or_months() -> None:
     assert touched[0].earliest == NOON
     names, touched = touched_partitions(hours(24 * 300), dataset)
     assert names == ("year", "month")
-    assert touched_partitions([group(0, 0, 0, earliest=None, year=None)], dataset)[1] == []
+    assert touched_partitions([group(0, 0, 0, earliest=None)], dataset)[1] == []
+
+
+def test_silver_is_partitioned_by_parts_of_the_event_time_only() -> None:
+    dataset = load_dataset("customers")
+    assert partition_parts(dataset) == {name: name for name in ("year", "month", "day", "hour")}
+    by_plan = replace(dataset.silver.column("hour"), transform="contract")
+    columns = tuple(by_plan if column.name == "hour" else column for column in dataset.silver.columns)
+    with pytest.raises(StreamError, match="hour = 'contract'"):
+        partition_parts(replace(dataset, silver=replace(dataset.silver, columns=columns)))

@@ -1,0 +1,103 @@
+"""Where a record's row lies in silver, and which of silver's files a micro-batch may repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from medallion_contracts.errors import StreamError
+from medallion_contracts.model import Dataset
+
+MOST_TOUCHED = 200
+"""Most partitions of silver that a look-up names one by one."""
+
+PARTS = ("year", "month", "day", "hour")
+"""Functions of the event time that silver may be partitioned by: the same names in Spark and in Python."""
+
+
+def partition_parts(dataset: Dataset) -> dict[str, str]:
+    """The function of the event time behind each of silver's partition columns, from its transformLogic.
+
+    Raises:
+        StreamError: a partition column is made of something else.
+    """
+    parts: dict[str, str] = {}
+    for name in dataset.silver.partitioned_by:
+        logic = dataset.silver.column(name).transform or ""
+        function, _, argument = logic.rstrip(")").partition("(")
+        if argument.strip() != dataset.event_time or function not in PARTS:
+            raise StreamError(
+                f"silver is partitioned by {name} = {logic!r}: "
+                f"it can be {', '.join(PARTS)} of {dataset.event_time}"
+            )
+        parts[name] = function
+    return parts
+
+
+def silver_partition(dataset: Dataset) -> dict[str, Column]:
+    """Silver's partition columns from the `fields` of a record (UTC)."""
+    moment = F.col(f"fields.{dataset.event_time}")
+    return {name: F.call_function(part, moment) for name, part in partition_parts(dataset).items()}
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One partition of silver that a batch touches, and the event times it brings there."""
+
+    values: tuple[int, ...]
+    earliest: datetime
+    latest: datetime
+
+
+def touched_partitions(
+    rows: Sequence[Mapping[str, Any]], dataset: Dataset
+) -> tuple[tuple[str, ...], list[Touched]]:
+    """Which partitions of silver the batch touches, coarser (days, months, years) where they are very many.
+
+    Args:
+        rows: of `accounting.summarise`.
+        dataset: its contracts.
+
+    Returns:
+        names of the leading partition columns, and one `Touched` for each combination of their values.
+    """
+    parts = partition_parts(dataset)
+    names = tuple(parts)
+    spans = [(row["earliest"], row["latest"]) for row in rows if row["earliest"] is not None]
+    while True:
+        groups: dict[tuple[int, ...], list[tuple[datetime, datetime]]] = {}
+        for span in spans:
+            groups.setdefault(tuple(getattr(span[0], parts[name]) for name in names), []).append(span)
+        if len(groups) <= MOST_TOUCHED or not names:
+            return names, [
+                Touched(values, min(first for first, _ in group), max(last for _, last in group))
+                for values, group in sorted(groups.items())
+            ]
+        names = names[:-1]
+
+
+def touched_rows(silver: DataFrame, names: Sequence[str], touched: Sequence[Touched], time: str) -> DataFrame:
+    """Silver's rows in the touched partitions and ranges of event time: other files are not opened."""
+    if names:
+        in_partition = [
+            _all([F.col(name) == F.lit(value) for name, value in zip(names, one.values, strict=True)])
+            for one in touched
+        ]
+        silver = silver.where(_any(in_partition))
+    return silver.where(
+        _any([F.col(time).between(F.lit(one.earliest), F.lit(one.latest)) for one in touched])
+    )
+
+
+def _all(conditions: Sequence[Column]) -> Column:
+    return reduce(lambda left, right: left & right, conditions)
+
+
+def _any(conditions: Sequence[Column]) -> Column:
+    return reduce(lambda left, right: left | right, conditions)
