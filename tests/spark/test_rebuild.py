@@ -19,20 +19,20 @@ from medallion_spark.small_files import LocalFiles
 from medallion_spark.stream.control import Lease
 from medallion_spark.stream.options import StreamOptions
 
-FIRST = log_of([event("c1", 0), event("c2", 0, tenure=40), event("c3", 30), event("c4", 0), b"{"])
+FIRST = log_of([event("c1", 0), event("c2", 0, tenure=40), event("c3", 5), event("c4", -10), b"{"])
 """Two good ones and c3; c4 is late."""
 SECOND = log_of(
     [
         event("c1", 0),  # a duplicate of the batch before
         event("c2", 0, tenure=41),  # a conflict
-        event("c5", 31, gender=...),
-        event("c5", 31, gender=...),  # a duplicate in the same batch
+        event("c5", 6, gender=...),
+        event("c5", 6, gender=...),  # a duplicate in the same batch
         event("c6", 60 * 24 * 9),  # from the future
-        event("c7", 31, tenure="many"),
-        event("c8", 31, extra=1),
+        event("c7", 6, tenure="many"),
+        event("c8", 6, extra=1),
     ],
     first_offset=5,
-) + log_of([event("r1", 0), event("c4", 0)], topic="customers_replay")
+) + log_of([event("r1", 0), event("c4", -10)], topic="customers_replay")
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_of_a_version_the_first_that_arrived_is_kept(landed: TestLake) -> None:
 
 def test_what_was_rejected_is_tested_for_lateness_when_it_is_judged_again(landed: TestLake) -> None:
     landed.restart(dataset=stricter(landed.dataset))
-    landed.send(log_of([event("c9", 5, tenure=11), event("c9", 25, tenure=12)], first_offset=12))
+    landed.send(log_of([event("c9", -5, tenure=11), event("c9", 25, tenure=12)], first_offset=12))
     rebuild(landed, "judge-again")
     assert landed.verdicts()["customers", 0, 12] == ("late", ())
     assert landed.verdicts()["customers", 0, 13] == ("silver", ())
