@@ -156,7 +156,10 @@ def delta_storage_options(lake: LakeSettings) -> dict[str, str]:
 
 
 def _parse(content: bytes, path: str) -> dict[str, Any]:
-    value = json.loads(content)
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
         raise ServiceUnavailable(f"{path} does not hold a JSON object: remove it if nobody knows what it is")
     return value

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -291,7 +291,9 @@ class StreamDriver:
 
     def _submission(self) -> Submission | None:
         content = self._files.read(self._paths.stream_driver)
-        return None if content is None else Submission(**content)
+        # A worker and a triggerer of different releases share the file while one is rolled out.
+        known = {field.name for field in fields(Submission)}
+        return None if content is None else Submission(**{k: v for k, v in content.items() if k in known})
 
     def _write(self, submission: Submission) -> None:
         self._files.write(self._paths.stream_driver, asdict(submission))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medallion_contracts.errors import LeaseError
+from medallion_contracts.errors import LeaseError, ServiceUnavailable
 from medallion_contracts.lake import LakePaths
 from medallion_ops.control import StreamControl, main
 from medallion_ops.lake_files import delta_storage_options, lake_files
@@ -86,6 +86,14 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         assert files.read(path) is not None
     writer.join()
     assert os.listdir(tmp_path / "control") == ["file.json"]
+
+
+def test_a_file_with_something_else_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    for content in ("", "{", "[]"):
+        path.write_text(content)
+        with pytest.raises(ServiceUnavailable, match="file.json"):
+            lake_files(settings(LAKE_URI=str(tmp_path), LAKE_AUTH="none").lake).read(str(path))
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -294,6 +294,12 @@ def test_a_driver_that_cannot_start_says_why() -> None:
     assert "cannot start: the checkpoint is gone" in decide(seen(state="FINISHED", failure=failure)).reason
 
 
+def test_a_file_of_a_newer_release_is_understood(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.files.write(stream.paths.stream_driver, {**stream.record(), "new_in_the_next_release": 1})
+    assert stream.driver.look().driver_id == "driver-0"
+
+
 def test_an_end_is_reported_once(stream: Stream) -> None:
     stream.driver.submit()
     stream.cluster.states["driver-0"] = "FAILED"
