@@ -92,7 +92,7 @@ def test_a_file_with_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     for content in ("", "{", "[]"):
         path.write_text(content)
-        with pytest.raises(ServiceUnavailable, match="file.json"):
+        with pytest.raises(ServiceUnavailable, match=r"file\.json"):
             lake_files(settings(LAKE_URI=str(tmp_path), LAKE_AUTH="none").lake).read(str(path))
 
 
