@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from medallion_contracts.errors import StreamError
 from medallion_ops.control import StreamControl
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.manifest import last_publication
@@ -44,7 +45,11 @@ def start_stream(dataset: str, owner: str) -> bool:
 
 
 def report(dataset: str, silver: dict[str, Any] | None) -> dict[str, Any]:
-    """What the rebuild changed: silver's numbers as the job gave them, gold's as last published."""
+    """What the rebuild changed: silver's numbers as the job gave them, gold's as last published.
+
+    Raises:
+        StreamError: silver was not what the verdicts in bronze say (as-judged). It is now, and gold too.
+    """
     with gold_connection(GoldSettings.from_environment().dsn) as connection:
         published = last_publication(connection, dataset)
     gold = None
@@ -52,4 +57,20 @@ def report(dataset: str, silver: dict[str, Any] | None) -> dict[str, Any]:
         gold = {"silver_version": published.to_version, "rows": dict(published.rows)}
     log.info("silver: %s", silver)
     log.info("gold: %s", gold)
+    check_as_judged(silver or {})
     return {"silver": silver, "gold": gold}
+
+
+def check_as_judged(silver: dict[str, Any]) -> None:
+    """See that a rebuild by the verdicts in bronze changed nothing.
+
+    Raises:
+        StreamError: it did; names the numbers.
+    """
+    differences = {name: rows for name, rows in silver.get("silver_differences", {}).items() if rows}
+    if silver.get("mode") == "as-judged" and differences:
+        told = ", ".join(f"{rows} {name}" for name, rows in differences.items())
+        raise StreamError(
+            f"silver was not what bronze's verdicts say ({told} rows), and has been mended, gold too: the "
+            "history of the silver table tells who wrote it besides the stream"
+        )
