@@ -22,8 +22,8 @@ DOC = """
 5. `rebuild_gold` is a run of `customers_gold`: it sees the rebuild, and computes all of gold.
 6. `report` tells the differences.
 
-- **as-judged** keeps the verdicts that bronze holds: silver must come out the same. If it does not, it is mended,
-  and `report` fails and tells what was different.
+- **as-judged** keeps the verdicts that bronze holds: silver must come out the same. If it does not, it is
+  mended, and `report` fails and tells what was different.
 - **judge-again** applies today's contract to every record, and reports each difference by its cause.
 
 **When it fails** silver is either the old or the new one, never between, and the stream runs again. Run it
