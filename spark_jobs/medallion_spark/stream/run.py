@@ -98,6 +98,8 @@ class Stream:
                 logger.error("cannot start: %s", error)
                 return
             self._query = self._start(starting)
+            if self._state["state"] == "starting":  # no batch has begun: an idle stream is not a starting one
+                self._state["state"] = "waiting"
             logger.info("query %s reads %s", self._query.id, self._dataset.topic)
             self._watch(self._query)
         finally:
