@@ -33,6 +33,11 @@ NOT_FOUND = "NOT_FOUND"
 """What `DriverStatus.state` says when the master does not know the driver (Spark's own word)."""
 
 
+DRIVER_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Drivers plan and wait, executors compute: without the second compiler the stream's driver takes 29 s of CPU
+time to its first micro-batch instead of 50 s, and one collector thread is enough."""
+
+
 def job_conf(spark: SparkSettings, job: SparkJob) -> dict[str, str]:
     """Spark properties of a job; visible to anyone who opens Spark's page, so nothing secret."""
     return {
@@ -40,6 +45,7 @@ def job_conf(spark: SparkSettings, job: SparkJob) -> dict[str, str]:
         "spark.executor.cores": str(job.cores),
         "spark.executor.memory": job.executor_memory,
         "spark.driver.memory": job.driver_memory,
+        "spark.driver.extraJavaOptions": DRIVER_JVM,
         "spark.executor.extraClassPath": f"{spark.jars}/*",
         "spark.driver.extraClassPath": f"{spark.jars}/*",
         "spark.pyspark.python": spark.python,
@@ -89,6 +95,7 @@ def supervised_request(spark: SparkSettings, job: SparkJob) -> dict[str, Any]:
             "spark.driver.supervise": "true",
             "spark.driver.cores": "1",
             "spark.driver.memory": job.driver_memory,
+            "spark.driver.extraJavaOptions": DRIVER_JVM,
             # The driver's JVM is up before its own spark-submit reads --conf: its class path is set here.
             "spark.driver.extraClassPath": f"{spark.jars}/*",
         },
