@@ -16,8 +16,6 @@ from medallion_spark.maintenance.run import maintain_lake
 from medallion_spark.session import open_session
 
 SHORTEST_RETENTION_HOURS = 24
-LISTING = {"spark.sql.sources.parallelPartitionDiscovery.parallelism": "16"}
-"""VACUUM lists folders in so many tasks, however few folders there are; Spark's default is 10,000."""
 
 
 def main() -> int:
@@ -47,7 +45,7 @@ def main() -> int:
                 ],
             )
         lake = lake_access(arguments)
-        spark = open_session(f"{arguments.dataset}_maintenance", lake, LISTING)
+        spark = open_session(f"{arguments.dataset}_maintenance", lake)
         done = maintain_lake(
             spark,
             LakePaths(lake.uri, arguments.dataset),

@@ -36,6 +36,8 @@ _SETTINGS = {
     # The number of files deleted is read from the history.
     "spark.databricks.delta.vacuum.logging.enabled": "true",
     "spark.databricks.delta.vacuum.parallelDelete.enabled": "true",
+    # VACUUM lists in so many tasks, however few folders there are; Spark's default is 10,000.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "16",
 }
 
 
