@@ -26,7 +26,8 @@ from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
 from services import PostgresServer
 
-pytestmark = pytest.mark.timeout(900)
+PATIENCE_SECONDS = 600
+pytestmark = pytest.mark.timeout(3 * PATIENCE_SECONDS)
 VERSIONS = [version(f"c{number}", number / 7, tenure=number % 80) for number in range(400)]
 HOLD = """
 CREATE FUNCTION staging.hold() RETURNS trigger LANGUAGE plpgsql AS
@@ -89,7 +90,7 @@ class GoldJob:
 
     def finish(self, job: subprocess.Popen[str]) -> dict[str, object]:
         """The report of a run that must succeed."""
-        output, _ = job.communicate(timeout=600)
+        output, _ = job.communicate(timeout=PATIENCE_SECONDS)
         assert job.returncode == 0, self.log()[-3000:]
         report: dict[str, object] = json.loads(output.splitlines()[-1])
         return report
@@ -118,7 +119,7 @@ class GoldJob:
         self.runs.publish_set(set_id)
 
 
-def until(condition: Callable[[], bool], seconds: float = 300) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -190,7 +191,7 @@ def test_postgres_killed_in_the_middle_of_copy(job: GoldJob, postgres_server: Po
     job.await_copy(running)
     postgres_server.kill()
     postgres_server.restart()
-    running.communicate(timeout=600)
+    running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 1
     assert "does not answer" in job.log() or "gold is unchanged" in job.log()
     assert_gold_is(job, [])

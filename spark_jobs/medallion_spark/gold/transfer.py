@@ -76,10 +76,24 @@ def _copy_batches(connected: psycopg.Connection, batches: Iterable[pa.RecordBatc
     with connected.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for batch in batches:
             text = pa.BufferOutputStream()
-            csv.write_csv(batch, text, options)
+            csv.write_csv(_in_utc(batch), text, options)
             copy.write(text.getvalue().to_pybytes())
             rows += batch.num_rows
     return rows
+
+
+def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Timestamps as UTC without saying so, as the connection's zone is UTC.
+
+    Arrow takes 25 times as long to write a timestamp with a zone; with two of them in a row of twenty
+    columns, that was three quarters of the time it took to write the row.
+    """
+    naive = [
+        # Through its number, which is UTC whatever the zone is.
+        column.cast(pa.int64()).cast(pa.timestamp("us")) if pa.types.is_timestamp(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(naive, names=batch.schema.names)
 
 
 def _rendered(column: Column) -> SparkColumn:
