@@ -106,7 +106,6 @@ def _plan(connection: psycopg.Connection, dataset: Dataset, set_id: int) -> _Pla
                 f"staging of {name}, set {set_id}, is empty, but {rows:,} rows were written: "
                 "Postgres crashed since; write again"
             )
-        connection.execute(f"ANALYZE {relation}")
     suite = compile_suite(dataset)
     profile = staged_profile(connection, dataset, set_id)
     last = last_publication(connection, dataset.name)
