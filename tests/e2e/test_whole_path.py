@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from e2e.conftest import E2E_SECONDS, Platform
+from e2e.conftest import E2E_SECONDS, E2E_WAIT_SECONDS, Platform
 from fault.checker import check, read_lake
 from fault.topic_log import read_topics
 from medallion_contracts.lake import LakePaths
@@ -228,7 +228,7 @@ def test_a_failing_gate_leaves_gold_alone_and_mails(platform: Platform, tmp_path
         tasks = {task.task_id: task.state for task in platform.airflow.tasks("customers_gold", gold_run)}
         return tasks.get("decide") == "awaiting_input" and tasks.get("tell") == "success"
 
-    wait_until(is_asking, 300, "the gate's question")
+    wait_until(is_asking, E2E_WAIT_SECONDS, "the gate's question")
     [mail] = [one for one in platform.mail.messages()[mails:] if "customers_gold" in str(one["Subject"])]
     payload = mail.get_payload(0)
     text = payload.get_payload(decode=True).decode()  # type: ignore[union-attr]  # multipart, text first
