@@ -29,7 +29,7 @@ def connection(*, autocommit: bool = False) -> Iterator[psycopg.Connection]:
         with psycopg.connect(
             dsn,
             autocommit=autocommit,
-            connect_timeout=10,
+            connect_timeout=30,
             application_name="medallion silver_to_gold",
             # What a statement returns or truncates to the hour must not depend on the server's settings; as
             # for the cost of an index page see compile_postgres.PREFER_INDEXES.
