@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import psycopg
 
 
+KEPT_DAYS = 90
+
+
 def printable(text: str) -> str:
     """Untrusted text with every character that does not print replaced."""
     return "".join(character if character.isprintable() else "?" for character in text)
@@ -155,6 +158,20 @@ def keep_verdict(connection: psycopg.Connection, verdict: Verdict) -> None:
                 for finding in verdict.findings
             ],
         )
+
+
+def forget_old_verdicts(connection: psycopg.Connection, dataset: str, published_set_id: int) -> int:
+    """Delete findings and profiles of sets older than KEPT_DAYS; gives how many findings.
+
+    Those of the set published last stay: the next set is compared with it.
+    """
+    old = (
+        "USING staging.manifests AS m WHERE m.set_id = r.set_id AND m.dataset = %s AND m.set_id <> %s "
+        "AND m.created_at < clock_timestamp() - make_interval(days => %s)"
+    )
+    values = [dataset, published_set_id, KEPT_DAYS]
+    connection.execute(f"DELETE FROM audit.gate_profiles AS r {old}", values)  # noqa: S608 - constant
+    return connection.execute(f"DELETE FROM audit.gate_results AS r {old}", values).rowcount  # noqa: S608 - constant
 
 
 def _finding(row: Iterable[Any]) -> Finding:

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from medallion_ops.gate.verdict import forget_old_verdicts
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.manifest import last_publication
 from medallion_ops.settings import GoldSettings
@@ -42,6 +43,8 @@ def drop_published_sets(dataset: str, gold: GoldSettings) -> list[int]:
         published = last_publication(connection, dataset)
         if published is None:
             return []
+        forgotten = forget_old_verdicts(connection, dataset, published.set_id)
+        log.info("%s findings of the gate on old sets forgotten", f"{forgotten:,}")
         tables: dict[int, list[str]] = defaultdict(list)
         for set_id, table in connection.execute(_TABLES, [dataset, published.set_id]):
             tables[set_id].append(table)
