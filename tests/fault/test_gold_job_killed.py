@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gold_model import DATASET, Version, gold_of, version
@@ -24,7 +26,7 @@ from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret
 from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
-from services import PostgresServer
+from services import PostgresServer, SparkServers
 
 PATIENCE_SECONDS = 600
 pytestmark = pytest.mark.timeout(3 * PATIENCE_SECONDS)
@@ -60,6 +62,9 @@ class GoldJob:
             "spark.executorEnv.MEDALLION_SECRETS_FILE": str(secrets),
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
+            "spark.cores.max": "2",
+            "spark.executor.cores": "1",
+            "spark.executor.memory": "1g",
             "spark.ui.enabled": "false",
             "spark.local.dir": str(self.folder / "spark"),
         }
@@ -169,20 +174,38 @@ def test_the_job_killed_in_the_middle_of_copy(job: GoldJob) -> None:
     assert job.runs.query("SELECT to_regclass('staging.s1_customers')") == [(None,)], "its tables are gone"
 
 
-def test_an_executor_killed_in_the_middle_of_copy(job: GoldJob) -> None:
-    job.master = "local-cluster[2,1,1024]"
-    job.runs.query(HOLD)
-    running = job.start()
-    job.await_copy(running)
-    executors = _executors_of(running.pid)
-    assert len(executors) == 2
-    os.kill(executors[0], signal.SIGKILL)
-    time.sleep(1)
-    job.runs.query(RELEASE)
-    report = job.finish(running)
+def test_an_executor_killed_in_the_middle_of_copy(job: GoldJob, tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    cluster = SparkServers(folder)
+    cluster.start()
+    try:
+        job.master = cluster.cluster.master_url
+        job.runs.query(HOLD)
+        running = job.start()
+        job.await_copy(running)
+        executors = executors_of(cluster)
+        assert len(executors) == 2
+        executors[0].kill()
+        executors[0].wait()
+        job.runs.query(RELEASE)
+        report = job.finish(running)
+    finally:
+        cluster.stop()
     assert report["set_id"] == 1, "the same run went on"
     job.publish_newest()
     assert_gold_is(job, list(VERSIONS))
+
+
+def executors_of(cluster: SparkServers) -> list[psutil.Process]:
+    """The JVMs of a cluster's executors: their worker's folder is in their environment."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "org.apache.spark.executor.CoarseGrainedExecutorBackend" in (process.info["cmdline"] or []):
+            with suppress(psutil.Error):
+                if str(cluster.folder) in " ".join(process.environ().values()):
+                    found.append(process)
+    return found
 
 
 def test_postgres_killed_in_the_middle_of_copy(job: GoldJob, postgres_server: PostgresServer) -> None:
@@ -210,18 +233,3 @@ def test_two_jobs_at_once(job: GoldJob) -> None:
     job.publish_newest()
     assert_gold_is(job, list(VERSIONS))
     assert job.finish(job.start())["kind"] == "nothing"
-
-
-def _executors_of(leader: int) -> list[int]:
-    """Executor JVMs in the session of the job's process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                session = int((entry / "stat").read_text().rpartition(")")[2].split()[3])
-            except (OSError, IndexError):
-                continue
-            if session == leader and any(b"CoarseGrainedExecutorBackend" in word for word in words):
-                found.append(int(entry.name))
-    return found
