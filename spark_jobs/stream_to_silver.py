@@ -11,7 +11,7 @@ from medallion_contracts.loader import load_dataset
 from medallion_spark.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session import open_session
 from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
-from medallion_spark.stream.run import Stream
+from medallion_spark.stream.run import SESSION_SETTINGS, Stream
 from medallion_spark.stream.source import add_kafka_arguments, kafka_access
 
 
@@ -76,7 +76,7 @@ def main() -> int:
             recover_from_ledger=arguments.recover_from_ledger,
             submission=arguments.submission,
         )
-        spark = open_session(f"{dataset.name}_streaming", lake)
+        spark = open_session(f"{dataset.name}_streaming", lake, SESSION_SETTINGS)
         Stream(spark, dataset, lake, kafka, options).run()
         # Only after a good end: with a batch under way, stopping would wait for it.
         spark.stop()

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from pyspark import StorageLevel, inheritable_thread_target
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
@@ -52,7 +52,8 @@ MOST_NAMES = 50
 class Judged:
     """A micro-batch with its verdicts.
 
-    `records` are those of `parse_records` with `verdict` and the final `reasons`; `kept` are held in memory.
+    `records` are those of `parse_records` with `verdict` and the final `reasons`; `kept` are held in memory;
+    `changed` counts the `contract_changed`.
     """
 
     records: DataFrame
@@ -61,6 +62,7 @@ class Judged:
     clock: datetime
     is_derived: bool
     kept: tuple[DataFrame, ...]
+    changed: int = 0
 
     def release(self) -> None:
         """Free the memory."""
@@ -221,14 +223,24 @@ class MicroBatches:
         ingested = stored.agg(F.unix_micros(F.max("ingested_at")).alias("at")).collect()
         clock = _moment(ingested[0]["at"])
         first = (
-            derive(stored, self._dataset, clock)
+            derive(stored, self._dataset, clock, made=self._made(batch_id))
             .withColumn("task", F.lit(0))
             .persist(StorageLevel.MEMORY_AND_DISK)
         )
         rows = accounting.summarise(first, self._dataset)
         numbers = accounting.count(rows)
         accounting.check_balance(numbers)
-        return Judged(first, rows, numbers, clock, True, (first,))
+        changed = first.where(_is_changed()).count()
+        return Judged(first, rows, numbers, clock, True, (first,), changed)
+
+    def _made(self, batch_id: int) -> DataFrame | None:
+        """Coordinates of the rows that silver has of the batch; None when it has not been written."""
+        table = self._tables.silver
+        if not table.holds(self._app_id(table), batch_id):
+            return None
+        silver = self._spark.read.format("delta").load(table.path)
+        mine = silver.where((F.col("_query_id") == self._query_id) & (F.col("_batch_id") == batch_id))
+        return mine.select(*(F.col(f"_{name}").alias(name) for name in deduplicate.COORDINATES))
 
     # --- writes --------------------------------------------------------------------------------------------
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
@@ -247,7 +259,7 @@ class MicroBatches:
             )
             silver_at = self._clock()
             quarantine, by_reason, unknown, waits = small.result()
-        commits = [commit for commit in (bronze, silver, quarantine) if commit is not None]
+        commits = [commit for commit in (bronze, silver, *quarantine) if commit is not None]
         p50, p95, longest = (None if moment is None else _seconds(moment, silver_at) for moment in waits)
         return LedgerRow(
             sequence=self._carried.sequence + 1,
@@ -276,23 +288,30 @@ class MicroBatches:
             event_to_silver_max=longest,
         )
 
-    def _append(self, table: LakeTable, rows: DataFrame, batch_id: int, expected: int) -> Commit | None:
-        """Append a batch's rows; none make no commit."""
+    def _append(
+        self, table: LakeTable, rows: DataFrame, batch_id: int, expected: int, part: str = ""
+    ) -> Commit | None:
+        """Append a batch's rows, or a `part` of them on its own; none make no commit."""
         if not expected:
             return None
         self._guard()
-        commit = table.append(rows, self._app_id(table), batch_id)
+        commit = table.append(rows, self._app_id(table) + part, batch_id)
         accounting.check_committed(table.name, commit.rows, expected)
         return commit
 
     def _quarantine_and_details(
         self, judged: Judged, batch_id: int
-    ) -> tuple[Commit | None, dict[str, int], dict[str, int], list[datetime | None]]:
+    ) -> tuple[list[Commit | None], dict[str, int], dict[str, int], list[datetime | None]]:
         numbers, records = judged.numbers, judged.records
         # A pool of its own: jobs of one pool wait for each other.
         self._spark.sparkContext.setLocalProperty("spark.scheduler.pool", "details")
         rows = self._quarantine_rows(judged, batch_id)
-        commit = self._append(self._tables.quarantine, rows, batch_id, numbers.quarantine)
+        table = self._tables.quarantine
+        commits = [
+            self._append(table, rows.where(~_is_changed()), batch_id, numbers.quarantine - judged.changed),
+            # On its own: a driver that died may have committed the others, by the contract of its day.
+            self._append(table, rows.where(_is_changed()), batch_id, judged.changed, ":contract_changed"),
+        ]
         rejected = records.where(F.col("verdict") == REJECTED)
         by_reason = _counts(rejected.select(F.explode("reasons"))) if numbers.verdicts[REJECTED] else {}
         unknown = _counts(records.select(F.explode("unknown"))) if numbers.with_unknown else {}
@@ -303,7 +322,7 @@ class MicroBatches:
             asked = F.percentile_approx(micros, F.array(F.lit(0.5), F.lit(0.05), F.lit(0.0)), 1000)
             found = records.where(F.col("verdict") == SILVER).agg(asked).first()
             waits = [_moment(value) for value in found[0]] if found else waits
-        return commit, by_reason, unknown, waits
+        return commits, by_reason, unknown, waits
 
     def _bronze_rows(self, judged: Judged, batch_id: int) -> DataFrame:
         frame = self._few_files(judged.records, judged.numbers.read)
@@ -333,6 +352,10 @@ class MicroBatches:
             clock=F.lit(judged.clock),
             contract_hash=F.lit(self._dataset.fingerprint),
         )
+
+
+def _is_changed() -> Column:
+    return F.array_contains("reasons", reasons.CONTRACT_CHANGED)
 
 
 def _with_repeats(first: DataFrame, repeats: DataFrame) -> DataFrame:

@@ -95,16 +95,19 @@ def _decision(origin: Origin) -> list[Column]:
     ]
 
 
-def derive(stored: DataFrame, dataset: Dataset, clock: datetime) -> DataFrame:
+def derive(
+    stored: DataFrame, dataset: Dataset, clock: datetime, *, made: DataFrame | None = None
+) -> DataFrame:
     """Judged records of bronze's rows: the verdicts stand as bronze has them.
 
     A record that bronze calls silver and that today's contract can no longer make a row of is `rejected` with
-    `contract_changed`, by today's contract.
+    `contract_changed`, by today's contract. Where silver's rows were made already, they tell which it is.
 
     Args:
         stored: rows of bronze.
         dataset: today's contracts.
         clock: of the micro-batch, UTC; only `event_time` depends on it.
+        made: coordinates of the rows that silver has of these records; None when they are yet to be made.
 
     Returns:
         as `parse_records`, with `verdict`, `reasons` and the columns of `stored_origin`.
@@ -116,7 +119,11 @@ def derive(stored: DataFrame, dataset: Dataset, clock: datetime) -> DataFrame:
     )
     parsed = parse_records(records, dataset, clock=clock, lateness=None)
     faults = F.array_remove("reasons", reasons.FUTURE)  # the future of its own day, which bronze has judged
-    is_changed = (F.col("stored.verdict") == SILVER) & (F.size(faults) > 0)
+    cannot_be_made = F.size(faults) > 0
+    if made is not None:
+        parsed = parsed.join(made.withColumn("is_made", F.lit(True)), list(COORDINATES), "left")
+        cannot_be_made = F.col("is_made").isNull()
+    is_changed = (F.col("stored.verdict") == SILVER) & cannot_be_made
     because = F.array(F.lit(reasons.CONTRACT_CHANGED))
     return (
         parsed.withColumn("is_changed", is_changed)
@@ -126,5 +133,5 @@ def derive(stored: DataFrame, dataset: Dataset, clock: datetime) -> DataFrame:
             "contract_hash",
             F.when(F.col("is_changed"), F.lit(dataset.fingerprint)).otherwise(F.col("contract_hash")),
         )
-        .drop("stored", "is_changed")
+        .drop("stored", "is_changed", "is_made")
     )

@@ -32,6 +32,14 @@ from medallion_spark.stream.tables import stream_tables
 
 logger = logging.getLogger(__name__)
 
+SESSION_SETTINGS = {
+    # A micro-batch is in memory for seconds: looking for its best encoding costs more than it saves.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # Dictionaries are a third of a write's time; OPTIMIZE makes them when it makes large files.
+    "spark.hadoop.parquet.enable.dictionary": "false",
+}
+"""What the stream's session has beyond that of every job."""
+
 LOOK_SECONDS = 1
 """How often the driver looks for a stop request and for executors."""
 COMMIT_WAIT_SECONDS = 10
