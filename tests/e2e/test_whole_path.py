@@ -202,7 +202,6 @@ def test_after_kill_9_of_everything_up_goes_on_with_nothing_lost_or_twice(
 
 
 def test_a_failing_gate_leaves_gold_alone_and_mails(platform: Platform, tmp_path: Path) -> None:
-    platform.run_dag("customers_gold")
     before = gold_rows(platform, "customers")
     customer = "7590-VHVEG"
     event = {
