@@ -10,12 +10,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from deltalake import DeltaTable
 
@@ -37,42 +40,61 @@ Keep = Callable[[str, Mapping[str, float]], None]
 Batches = Sequence[Mapping[str, float]]
 
 
-def start(*command: str, output: Path | None = None) -> subprocess.Popen[str]:
-    """Start a Spark program on two local cores with 3 GiB."""
-    conf = {
-        "spark.master": "local[2]",
-        "spark.driver.memory": "3g",
-        "spark.driver.extraClassPath": f"{SPARK_JARS}/*",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-    }
-    environment = {
-        **base_environment(),
-        "PYTHONPATH": os.pathsep.join(
-            str(PROJECT / root) for root in ("expectations", "spark_jobs", "plugins")
-        ),
-        "PYSPARK_SUBMIT_ARGS": " ".join(f"--conf {k}={v}" for k, v in conf.items()) + " pyspark-shell",
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-    }
-    stream = subprocess.PIPE if output is None else output.open("w")
-    return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", sys.executable, *command],
-        env=environment,
-        stdout=stream,
-        stderr=None if output is None else subprocess.STDOUT,
-        text=True,
-    )
+class Program:
+    """A Spark program on two local cores with 3 GiB; knows the processor time it has used."""
+
+    def __init__(self, log: Path, *command: str) -> None:
+        conf = {
+            "spark.master": "local[2]",
+            "spark.driver.memory": "3g",
+            "spark.driver.extraClassPath": f"{SPARK_JARS}/*",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+        }
+        roots = ("expectations", "spark_jobs", "plugins")
+        environment = {
+            **base_environment(),
+            "PYTHONPATH": os.pathsep.join(str(PROJECT / root) for root in roots),
+            "PYSPARK_SUBMIT_ARGS": " ".join(f"--conf {k}={v}" for k, v in conf.items()) + " pyspark-shell",
+            "PYSPARK_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+        self.log = log
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", sys.executable, *command],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._seconds: dict[int, float] = {}
+        threading.Thread(target=self._measure, daemon=True).start()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all its processes so far."""
+        return sum(self._seconds.values())
+
+    def _measure(self) -> None:
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            while self.process.poll() is None:
+                for process in [root, *root.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        times = process.cpu_times()
+                        self._seconds[process.pid] = times.user + times.system
+                time.sleep(0.5)
 
 
-def run_way(way: str, bootstrap: str, topic: str, folder: Path, *more: str) -> dict[str, Batches]:
-    """Run another way to its end."""
-    process = start(str(WAYS), way, bootstrap, topic, str(folder), *more)
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
-    lines = [line for line in output.splitlines() if line.startswith("{")]
+def run_way(
+    way: str, bootstrap: str, topic: str, folder: Path, *more: str
+) -> tuple[dict[str, Batches], float]:
+    """Run another way to its end: its micro-batches, and the processor time it took."""
+    program = Program(folder / f"{way}.log", str(WAYS), way, bootstrap, topic, str(folder), *more)
+    assert program.process.wait() == 0, program.log.read_text()[-3000:]
+    lines = [line for line in program.log.read_text().splitlines() if line.startswith("{")]
     found: dict[str, Batches] = json.loads(lines[-1]) if lines else {}
-    return found
+    return found, program.cpu_seconds
 
 
 class OurStream:
@@ -80,17 +102,15 @@ class OurStream:
 
     def __init__(self, lake: Path, bootstrap: str, *arguments: str) -> None:
         self.paths = LakePaths(str(lake), "customers")
-        self._log = lake.parent / f"{lake.name}.log"
-        self._process = start(
-            str(JOB), f"--lake-uri={lake}", f"--bootstrap={bootstrap}", *arguments, output=self._log
-        )
+        log = lake.parent / f"{lake.name}.log"
+        self.program = Program(log, str(JOB), f"--lake-uri={lake}", f"--bootstrap={bootstrap}", *arguments)
 
     def wait_until_read(self, records: int, patience: float) -> None:
         """Wait until the ledger accounts for so many records."""
         deadline = time.monotonic() + patience
         while sum(row["read"] for row in self.ledger()) < records:
-            assert self._process.poll() is None, self._log.read_text()[-3000:]
-            assert time.monotonic() < deadline, f"too slow: see {self._log}"
+            assert self.program.process.poll() is None, self.program.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, f"too slow: see {self.program.log}"
             time.sleep(2)
 
     def ledger(self) -> list[dict[str, Any]]:
@@ -109,7 +129,7 @@ class OurStream:
         """Stop it as an operator would."""
         request = Path(self.paths.stop_request)
         request.write_text("{}")
-        assert self._process.wait(timeout=300) == 0
+        assert self.program.process.wait(timeout=300) == 0
         request.unlink()
 
     @staticmethod
@@ -130,8 +150,8 @@ def rate(*stages: Batches) -> float:
 def test_catching_up(broker_server: BrokerServer, tmp_path: Path, keep: Keep) -> None:
     bootstrap = broker_server.bootstrap
     run_way("fill", bootstrap, "customers", tmp_path, str(RECORDS))
-    bare = run_way("bare", bootstrap, "customers", tmp_path)
-    plain = run_way("plain", bootstrap, "customers", tmp_path)
+    bare, bare_cpu = run_way("bare", bootstrap, "customers", tmp_path)
+    plain, plain_cpu = run_way("plain", bootstrap, "customers", tmp_path)
     ours = OurStream(
         tmp_path / "lake", bootstrap, "--trigger-seconds=0", f"--max-offsets-per-trigger={BATCH}"
     )
@@ -148,6 +168,9 @@ def test_catching_up(broker_server: BrokerServer, tmp_path: Path, keep: Keep) ->
         "first micro-batch of (a), s": bare["bare"][0]["seconds"],
         "first micro-batches of (b), s": plain["bronze"][0]["seconds"] + plain["silver"][0]["seconds"],
         "first micro-batch of (c), s": ours.batches()[0]["seconds"],
+        "processor time of (a), warm-up included, s": bare_cpu,
+        "processor time of (b), s": plain_cpu,
+        "processor time of (c), s": ours.program.cpu_seconds,
     }
     keep("stream-catch-up", figures)
     ledger = ours.ledger()
