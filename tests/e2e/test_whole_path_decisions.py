@@ -1,0 +1,115 @@
+"""What people do about a failed gate, through Airflow; runs after `test_whole_path`, on the same stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from e2e.conftest import E2E_SECONDS, E2E_WAIT_SECONDS, Platform
+from medallion_stack.report import Report
+from medallion_stack.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(E2E_SECONDS)
+
+CUSTOMER = "customer-without-service"
+SECRET_NAME = "Qmarklast"
+
+
+def send_customer_without_service(platform: Platform, folder: Path) -> None:
+    """Each field is right for silver; together they break a rule of gold."""
+    event = {
+        "customer_id": CUSTOMER,
+        "phone_service": False,
+        "internet_service": "No",
+        "last_name": SECRET_NAME,
+        "updated_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    file = folder / "event.jsonl"
+    file.write_text(json.dumps(event) + "\n")
+    platform.run_dag("customers_producer", source="jsonl", file=str(file), count=None)
+    platform.wait_for_verdicts()
+
+
+def asking_run(platform: Platform) -> str | None:
+    """The run of the gold DAG that waits for a person, be it triggered or the hour's own."""
+    for run in platform.airflow.runs("customers_gold", "running"):
+        states = {task.task_id: task.state for task in platform.airflow.tasks("customers_gold", run)}
+        if states.get("decide") == "awaiting_input" and states.get("tell") == "success":
+            return run
+    return None
+
+
+def run_until_it_asks(platform: Platform) -> str:
+    platform.airflow.trigger("customers_gold")
+    wait_until(lambda: asking_run(platform) is not None, E2E_WAIT_SECONDS, "the gate's question")
+    run = asking_run(platform)
+    assert run is not None
+    return run
+
+
+def decide(platform: Platform, run: str, option: str) -> str:
+    """Answer, and wait for the run's end; returns its state."""
+    platform.airflow.answer("customers_gold", run, "decide", option)
+    platform.wait_for_run("customers_gold", run)
+    return platform.airflow.state("customers_gold", run)
+
+
+def gate_mails(platform: Platform) -> list[str]:
+    return [
+        subject
+        for mail in platform.mail.messages()
+        if "customers_gold: gold" in (subject := str(mail["Subject"]))
+    ]
+
+
+def gold_holds(platform: Platform, customer: str) -> bool:
+    with psycopg.connect(platform.settings["MEDALLION_GOLD_DSN"]) as connection:
+        found = connection.execute("SELECT 1 FROM gold.customers WHERE customer_id = %s", [customer])
+        return found.fetchone() is not None
+
+
+def last_decision(platform: Platform) -> tuple[str, str | None]:
+    with psycopg.connect(platform.settings["MEDALLION_GOLD_DSN"]) as connection:
+        query = "SELECT decision, decided_by FROM gold.publications ORDER BY publication_id DESC LIMIT 1"
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def test_a_blocked_episode_from_its_first_mail_to_its_release(
+    platform: Platform, demo_report: Report, tmp_path: Path
+) -> None:
+    send_customer_without_service(platform, tmp_path)
+    told = len(gate_mails(platform))
+
+    first = run_until_it_asks(platform)
+    assert [subject.split(" (")[0] for subject in gate_mails(platform)[told:]] == [
+        "[medallion] customers_gold: gold is blocked"
+    ]
+    assert decide(platform, first, "keep blocked") == "failed"
+    assert not gold_holds(platform, CUSTOMER)
+
+    second = run_until_it_asks(platform)
+    assert len(gate_mails(platform)) == told + 1, "the same trouble is mailed once"
+    assert decide(platform, second, "publish anyway") == "success"
+    assert gold_holds(platform, CUSTOMER)
+    assert last_decision(platform) == ("publish anyway", platform.settings["MEDALLION_AIRFLOW_USER"])
+    assert gate_mails(platform)[told + 1 :] == ["[medallion] customers_gold: gold is released"]
+
+
+def test_no_personal_value_reached_mails_logs_or_data_docs(platform: Platform) -> None:
+    state = Path(platform.settings["MEDALLION_STATE"])
+    where = [state / "airflow" / "logs", state / "data_docs", state / "mail"]
+
+    leaks = [
+        str(path)
+        for folder in where
+        for path in folder.rglob("*")
+        if path.is_file() and SECRET_NAME.encode() in path.read_bytes()
+    ]
+
+    assert leaks == []
