@@ -23,13 +23,13 @@ _BROKEN = (
 
 
 def mixed_records(count: int, seed: int) -> Iterator[Record]:
-    """So many records, the same for the same seed but for their times, which are of the last hours."""
+    """So many records, the same for the same seed but for their times, which are of the last minutes."""
     chance = random.Random(seed)
-    start = datetime.now(UTC) - timedelta(hours=2)
+    start = datetime.now(UTC) - timedelta(minutes=5)
     sent: list[dict[str, object]] = []
     for number in range(count):
         kind = chance.random()
-        moment = start + timedelta(seconds=number * 5400 / count)
+        moment = start + timedelta(seconds=number * 240 / count)
         key: bytes | None = None
         if kind < 0.04:
             yield b"broken", chance.choice(_BROKEN), []
