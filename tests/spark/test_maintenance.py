@@ -19,6 +19,7 @@ NOTHING = timedelta(0)
 @pytest.fixture
 def landed(lake: TestLake) -> TestLake:
     """Several micro-batches into two hours: 12 and 13."""
+    lake.restart(lateness="accept")
     for number in range(BATCHES):
         lake.send(
             log_of(
