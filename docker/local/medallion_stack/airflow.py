@@ -96,8 +96,8 @@ class Airflow:
             "DAG_PROCESSOR__PARSING_PROCESSES": 1,
             # A changed file is read at once; unchanged ones need no core all the time.
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 300,
-            # After kill -9 of everything, tasks that ran are noticed in two minutes instead of five; in less, a
-            # busy machine's late heartbeats look like dead tasks.
+            # After kill -9 of everything, tasks that ran are noticed in two minutes instead of five.
+            # Any less, and a busy machine's late heartbeats look like dead tasks.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 120,
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 60,
             "USAGE_DATA_COLLECTION__ENABLED": False,
