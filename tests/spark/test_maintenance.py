@@ -121,7 +121,7 @@ def test_all_tables_are_maintained_and_the_stream_goes_on(landed: TestLake) -> N
         landed.paths.quarantine,
         landed.paths.ledger,
     ]
-    landed.restart()
+    landed.restart(lateness="accept")
     records = log_of([event("c0", 0), event("c0", 64)], first_offset=3 * BATCHES)
     row = landed.send(records, batch_id=BATCHES)
     assert row is not None
