@@ -19,24 +19,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime
 
-from pyspark import StorageLevel, inheritable_thread_target
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark import inheritable_thread_target
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
-from medallion_spark.stream import accounting, deduplicate, placement
-from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER, Numbers, Row
+from medallion_spark.stream import accounting, placement
+from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
 from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.parsing import Lateness, parse_records
-from medallion_spark.stream.rows import Origin, bronze_rows, derive, quarantine_rows, silver_rows
+from medallion_spark.stream.rows import Origin, bronze_rows, quarantine_rows, silver_rows
 from medallion_spark.stream.tables import Commit, LakeTable, StreamTables
+from medallion_spark.stream.verdicts import Judged, Verdicts, is_changed, moment
 
 logger = logging.getLogger(__name__)
 
@@ -46,28 +45,6 @@ MANY_PARTITIONS = 64
 """From so many touched partitions on, silver's rows are brought together by partition before the write."""
 MOST_NAMES = 50
 """Most reasons or unknown fields that a ledger row names."""
-
-
-@dataclass
-class Judged:
-    """A micro-batch with its verdicts.
-
-    `records` are those of `parse_records` with `verdict` and the final `reasons`; `kept` are held in memory;
-    `changed` counts the `contract_changed`.
-    """
-
-    records: DataFrame
-    rows: Sequence[Row]
-    numbers: Numbers
-    clock: datetime
-    is_derived: bool
-    kept: tuple[DataFrame, ...]
-    changed: int = 0
-
-    def release(self) -> None:
-        """Free the memory."""
-        for frame in self.kept:
-            frame.unpersist()
 
 
 class MicroBatches:
@@ -100,7 +77,7 @@ class MicroBatches:
     ) -> None:
         self._spark = spark
         self._dataset = dataset
-        self._options = options
+        self._verdicts = Verdicts(spark, dataset, options, tables)
         self._tables = tables
         self._ledger = ledger
         self._query_id = query_id
@@ -129,9 +106,9 @@ class MicroBatches:
             return None
         started, clock = time.monotonic(), self._clock()
         if self._tables.bronze.holds(self._app_id(self._tables.bronze), batch_id):
-            judged = self._derive(batch_id)
+            judged = self._verdicts.derive(self._query_id, batch_id)
         else:
-            judged = self._judge(records, clock)
+            judged = self._verdicts.judge(records, clock, self._carried.watermarks)
         try:
             if judged.numbers.read == 0:
                 return None  # offsets without records: the next batch counts them
@@ -147,102 +124,6 @@ class MicroBatches:
     def _app_id(self, table: LakeTable) -> str:
         return f"{self._query_id}:{table.name}"
 
-    # --- verdicts ------------------------------------------------------------------------------------------
-    def _judge(self, records: DataFrame, clock: datetime) -> Judged:
-        """Verdicts for a batch that bronze does not have."""
-        dataset, options = self._dataset, self._options
-        lateness = None
-        if options.lateness == "judge":
-            lateness = Lateness(dataset.topic, options.allowed_lateness, self._carried.watermarks)
-        parsed = parse_records(
-            records, dataset, clock=clock, lateness=lateness, reject_unknown=options.reject_unknown_fields
-        )
-        verdict = F.when(F.size("reasons") > 0, REJECTED).when(F.col("is_late"), LATE).otherwise(SILVER)
-        first = parsed.select("*", verdict.alias("verdict"), F.spark_partition_id().alias("task")).persist(
-            StorageLevel.MEMORY_AND_DISK
-        )
-        rows = accounting.summarise(first, dataset)
-        if lateness is not None:
-            accounting.check_one_task_each(rows)
-        numbers = accounting.count(rows)
-        repeats = self._repeats(first, rows) if numbers.verdicts[SILVER] else None
-        kept = [first]
-        judged = first
-        if repeats is not None:
-            found = {row["repeat"]: row["count"] for row in repeats.groupBy("repeat").count().collect()}
-            kept.append(repeats)
-            numbers = numbers.after_repeats(found)
-            if found:
-                judged = _with_repeats(first, repeats)
-        accounting.check_balance(numbers)
-        return Judged(judged, rows, numbers, clock, False, tuple(kept))
-
-    def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> DataFrame | None:
-        """Candidates that repeat a version, held in memory; None when there are none."""
-        dataset = self._dataset
-        candidates = first.where(F.col("verdict") == SILVER).select(*deduplicate.COORDINATES, "fields")
-        if self._options.deduplicate == "latest":
-            superseded = deduplicate.find_superseded(candidates, dataset)
-            latest = candidates.join(superseded, list(deduplicate.COORDINATES), "left_anti")
-            repeats = self._exact_repeats(latest, rows)
-            return (superseded if repeats is None else superseded.unionAll(repeats)).persist()
-        return self._exact_repeats(candidates, rows)
-
-    def _exact_repeats(self, candidates: DataFrame, rows: Sequence[Row]) -> DataFrame | None:
-        silver = self._touched_silver(rows)
-        suspects = deduplicate.find_suspects(candidates, silver, self._dataset).persist()
-        try:
-            if not suspects.count():
-                return None
-            # Pinned in memory: the plan must not read silver again after this batch's append.
-            repeats = deduplicate.find_repeats(candidates, silver, F.broadcast(suspects), self._dataset)
-            return repeats.localCheckpoint()
-        finally:
-            suspects.unpersist()
-
-    def _touched_silver(self, rows: Sequence[Row]) -> DataFrame | None:
-        """Silver's versions where the batch may repeat them, pinned to today's version of the table."""
-        version = self._tables.silver.version()
-        if version == 0:
-            return None
-        names, touched = placement.touched_partitions(rows, self._dataset)
-        silver = (
-            self._spark.read.format("delta").option("versionAsOf", version).load(self._tables.silver.path)
-        )
-        found = placement.touched_rows(silver, names, touched, self._dataset.event_time)
-        return deduplicate.silver_versions(found, self._dataset)
-
-    def _derive(self, batch_id: int) -> Judged:
-        """The verdicts that bronze has for a batch, with the rows that today's contract makes of them."""
-        table = self._tables.bronze
-        stored = (
-            self._spark.read.format("delta")
-            .load(table.path)
-            .where((F.col("_query_id") == self._query_id) & (F.col("_batch_id") == batch_id))
-        )
-        ingested = stored.agg(F.unix_micros(F.max("ingested_at")).alias("at")).collect()
-        clock = _moment(ingested[0]["at"])
-        first = (
-            derive(stored, self._dataset, clock, made=self._made(batch_id))
-            .withColumn("task", F.lit(0))
-            .persist(StorageLevel.MEMORY_AND_DISK)
-        )
-        rows = accounting.summarise(first, self._dataset)
-        numbers = accounting.count(rows)
-        accounting.check_balance(numbers)
-        changed = first.where(_is_changed()).count()
-        return Judged(first, rows, numbers, clock, True, (first,), changed)
-
-    def _made(self, batch_id: int) -> DataFrame | None:
-        """Coordinates of the rows that silver has of the batch; None when it has not been written."""
-        table = self._tables.silver
-        if not table.holds(self._app_id(table), batch_id):
-            return None
-        silver = self._spark.read.format("delta").load(table.path)
-        mine = silver.where((F.col("_query_id") == self._query_id) & (F.col("_batch_id") == batch_id))
-        return mine.select(*(F.col(f"_{name}").alias(name) for name in deduplicate.COORDINATES))
-
-    # --- writes --------------------------------------------------------------------------------------------
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
         numbers, tables = judged.numbers, self._tables
         sources = accounting.account(judged.rows, self._carried.sources, self._earliest)
@@ -303,14 +184,12 @@ class MicroBatches:
         self, judged: Judged, batch_id: int
     ) -> tuple[list[Commit | None], dict[str, int], dict[str, int], list[datetime | None]]:
         numbers, records = judged.numbers, judged.records
-        # A pool of its own: jobs of one pool wait for each other.
-        self._spark.sparkContext.setLocalProperty("spark.scheduler.pool", "details")
         rows = self._quarantine_rows(judged, batch_id)
         table = self._tables.quarantine
         commits = [
-            self._append(table, rows.where(~_is_changed()), batch_id, numbers.quarantine - judged.changed),
+            self._append(table, rows.where(~is_changed()), batch_id, numbers.quarantine - judged.changed),
             # On its own: a driver that died may have committed the others, by the contract of its day.
-            self._append(table, rows.where(_is_changed()), batch_id, judged.changed, ":contract_changed"),
+            self._append(table, rows.where(is_changed()), batch_id, judged.changed, ":contract_changed"),
         ]
         rejected = records.where(F.col("verdict") == REJECTED)
         by_reason = _counts(rejected.select(F.explode("reasons"))) if numbers.verdicts[REJECTED] else {}
@@ -321,7 +200,7 @@ class MicroBatches:
             micros = F.unix_micros("timestamp")
             asked = F.percentile_approx(micros, F.array(F.lit(0.5), F.lit(0.05), F.lit(0.0)), 1000)
             found = records.where(F.col("verdict") == SILVER).agg(asked).first()
-            waits = [_moment(value) for value in found[0]] if found else waits
+            waits = [moment(value) for value in found[0]] if found else waits
         return commits, by_reason, unknown, waits
 
     def _bronze_rows(self, judged: Judged, batch_id: int) -> DataFrame:
@@ -354,25 +233,6 @@ class MicroBatches:
         )
 
 
-def _is_changed() -> Column:
-    return F.array_contains("reasons", reasons.CONTRACT_CHANGED)
-
-
-def _with_repeats(first: DataFrame, repeats: DataFrame) -> DataFrame:
-    """The verdicts with duplicates and conflicts worked in."""
-    # At most as many as the batch has records: the records themselves, with their values, need not move.
-    joined = first.join(F.broadcast(repeats), list(deduplicate.COORDINATES), "left")
-    verdict = (
-        F.when(F.col("repeat") == "duplicate", DUPLICATE)
-        .when(F.col("repeat") == "conflict", REJECTED)
-        .otherwise(F.col("verdict"))
-    )
-    faults = F.when(F.col("repeat") == "conflict", F.array(F.lit(reasons.CONFLICT))).otherwise(
-        F.col("reasons")
-    )
-    return joined.withColumn("verdict", verdict).withColumn("reasons", faults).drop("repeat")
-
-
 def _counts(names: DataFrame) -> dict[str, int]:
     """How often each name comes, the most frequent MOST_NAMES."""
     counted = names.groupBy("col").count().orderBy(F.desc("count"), "col").limit(MOST_NAMES)
@@ -381,10 +241,6 @@ def _counts(names: DataFrame) -> dict[str, int]:
 
 def _in_order(sources: Iterable[Source]) -> tuple[Source, ...]:
     return tuple(sorted(sources, key=lambda source: (source.topic, source.partition)))
-
-
-def _moment(micros: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def _seconds(earlier: datetime, later: datetime) -> float:
