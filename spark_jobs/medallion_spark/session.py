@@ -18,8 +18,6 @@ _SETTINGS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # A timestamp without an offset is UTC; hour partitions are UTC hours.
     "spark.sql.session.timeZone": "UTC",
-    # Two writes of a micro-batch run at the same time.
-    "spark.scheduler.mode": "FAIR",
     # Partitioned writes keep some files open instead of sorting first.
     "spark.sql.maxConcurrentOutputFileWriters": "64",
     "spark.sql.parquet.compression.codec": "zstd",
