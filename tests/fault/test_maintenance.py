@@ -44,14 +44,19 @@ def maintain(rounds: int, broker: BrokerServer, folder: Path, table: FaultTable)
         stream = drivers.start()
         drivers.wait_until(lambda: drivers.batches() >= 3)
         command = [sys.executable, str(ROUNDS), str(drivers.lake), str(rounds), str(RETENTION_SECONDS)]
-        done = subprocess.run(
-            command, env=drivers.environment(), capture_output=True, text=True, timeout=3000, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        output, log = folder / "rounds.json", folder / "rounds.log"
+        with output.open("wb") as numbers, log.open("wb") as said:
+            done = subprocess.run(
+                command, env=drivers.environment(), stdout=numbers, stderr=said, timeout=3000, check=False
+            )
+        assert done.returncode == 0, log.read_text()[-3000:]
         assert stream.poll() is None, f"the stream ended: see {drivers.log}"
     drivers.catch_up_and_stop()
     tables = [
-        table for line in done.stdout.splitlines() if line.startswith("[") for table in json.loads(line)
+        table
+        for line in output.read_text().splitlines()
+        if line.startswith("[")
+        for table in json.loads(line)
     ]
     assert len(tables) >= 4 * rounds
     assert sum(upkeep["files_compacted"] for upkeep in tables) > rounds
