@@ -94,7 +94,7 @@ class LakeTable:
                 partition_by=list(self.partitioned_by),
                 configuration={
                     "delta.dataSkippingStatsColumns": ",".join(self.statistics),
-                    # A checkpoint costs Spark some seconds; reading a hundred small files of the log does not.
+                    # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
                     "delta.checkpointInterval": "100",
                     **self.properties,
                 },
