@@ -16,6 +16,7 @@ from medallion_ops.decision import Option
 from medallion_ops.spark.jobs import SparkJob, gold_job
 from medallion_ops.spark.operators import SparkJobOperator
 from medallion_ops.tasks import gold
+from medallion_ops.tasks.gold_again import WriteAgainOperator
 from medallion_ops.tasks.gold_decision import GateDecisionOperator
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ a person (*Required Actions* in the UI):
 
 An answer counts only for the set shown.
 
-**When a task fails** its mail says why. Every task can be cleared and run again. *Staging is not what was
-written* (Postgres crashed in between): trigger the DAG, or wait for the next hour; it writes again.
+**When a task fails** its mail says why. Every task can be cleared and run again. When staging was lost
+(Postgres crashed in between), `write_again` starts another run by itself; there is nothing to do.
 """
 
 
@@ -119,8 +120,10 @@ with DAG(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
     report = PythonOperator(task_id="report", python_callable=gold.report, op_kwargs=of_customers)
+    write_again = WriteAgainOperator(task_id="write_again", dataset=DATASET)
 
     migrate >> check_new >> write >> audit >> [tell, verdict]
     verdict >> [publish, decide]
     decide >> [publish, keep_blocked, leave_rows_out]
     leave_rows_out >> write_without_rows >> audit_without_rows >> publish >> report
+    [audit, audit_without_rows, publish] >> write_again

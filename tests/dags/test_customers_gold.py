@@ -24,16 +24,17 @@ def test_edges(dag: Any) -> None:
         "migrate": ["check_new"],
         "check_new": ["write"],
         "write": ["audit"],
-        "audit": ["tell", "verdict"],
+        "audit": ["tell", "verdict", "write_again"],
         "tell": [],
         "verdict": ["decide", "publish"],
         "decide": ["keep_blocked", "leave_rows_out", "publish"],
         "keep_blocked": [],
         "leave_rows_out": ["write_without_rows"],
         "write_without_rows": ["audit_without_rows"],
-        "audit_without_rows": ["publish"],
-        "publish": ["report"],
+        "audit_without_rows": ["publish", "write_again"],
+        "publish": ["report", "write_again"],
         "report": [],
+        "write_again": [],
     }
 
 
@@ -60,3 +61,10 @@ def test_only_the_blocked_end_is_silent(dag: Any) -> None:
     silent = {task.task_id for task in dag.tasks if mail_failure not in (task.on_failure_callback or ())}
 
     assert silent == {"keep_blocked"}
+
+
+def test_a_run_that_lost_its_staging_is_followed_by_another(dag: Any) -> None:
+    again = dag.get_task("write_again")
+
+    assert again.trigger_rule == "one_failed"
+    assert again.trigger_dag_id == "customers_gold"

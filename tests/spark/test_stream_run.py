@@ -179,6 +179,21 @@ def test_another_holder_of_silver_keeps_the_stream_out(
     assert not Path(paths.bronze).exists()
 
 
+def test_a_driver_that_fails_to_start_three_times_is_reported_and_not_repeated(
+    spark: SparkSession, topics: Topics, paths: LakePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("chmod is missing")
+
+    monkeypatch.setattr(Stream, "_start", fail)
+    for _ in range(2):
+        with pytest.raises(OSError, match="chmod"):
+            stream(spark, topics, paths).run()
+        assert LocalFiles().read(paths.failure) is None
+    stream(spark, topics, paths).run()  # returns: the driver exits 0 and is not started again
+    assert (LocalFiles().read(paths.failure) or {})["error"] == "OSError: chmod is missing"
+
+
 def test_a_batch_that_fails_three_times_is_reported_and_not_repeated(
     spark: SparkSession, topics: Topics, paths: LakePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,25 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
     return Outcome(publication_id, set_id, rows, True, time.monotonic() - started)
 
 
+def is_stale(dsn: Secret, dataset: Dataset, set_id: int) -> bool:
+    """Whether only writing again helps: the set is not published, and `publish_set` would call it stale.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer or broke the connection.
+    """
+    with gold_connection(dsn) as connection:
+        lock_publication(connection, dataset.name)
+        if publication_of_set(connection, set_id) is not None:
+            return False
+        written = manifest(connection, set_id)
+        try:
+            _refuse_if_gold_moved_on(connection, written)
+            _refuse_if_staging_changed(connection, dataset, written)
+        except StaleStaging:
+            return True
+    return False
+
+
 def _decision(connection: psycopg.Connection, written: Manifest, verdict: Verdict | None) -> Decision | None:
     """What a person decided about the set, None when the gate passed it unasked."""
     if verdict is None:

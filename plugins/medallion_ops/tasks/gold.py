@@ -28,6 +28,7 @@ from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.manifest import Manifest, last_publication, manifest_of_run, publication_of_set
 from medallion_ops.migrations.runner import migrate
+from medallion_ops.publish import transaction
 from medallion_ops.publish.transaction import publish_set
 from medallion_ops.settings import AlertSettings, GoldSettings, Settings
 
@@ -177,9 +178,17 @@ def publish(dataset: str, run_id: str) -> dict[str, Any]:
     try:
         outcome = publish_set(settings.dsn, load_dataset(dataset), written.set_id)
     except StaleStaging as stale:
-        # Publishing again cannot mend it; the next run writes again from the last publication.
+        # Publishing again cannot mend it; another run writes again from the last publication.
         raise AirflowFailException(str(stale)) from stale
     return asdict(outcome)
+
+
+def is_stale(dataset: str, run_id: str) -> bool:
+    """Whether the run wrote a set that only another write can replace: staging is lost, or gold moved on."""
+    settings = GoldSettings.from_environment()
+    with gold_connection(settings.dsn) as connection:
+        written = manifest_of_run(connection, dataset, run_id)
+    return written is not None and transaction.is_stale(settings.dsn, load_dataset(dataset), written.set_id)
 
 
 def report(dataset: str, run_id: str) -> dict[str, Any]:

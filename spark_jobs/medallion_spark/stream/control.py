@@ -24,6 +24,8 @@ STALE_SECONDS = 60
 STALE_STREAM_SECONDS = 15
 """So long a stream waits for another stream of the same lake, which is its own former self, killed."""
 MOST_ATTEMPTS = 3
+FORGET_STARTS_SECONDS = 900
+"""A failed start that is older is none of those in a row."""
 
 
 class Lease:
@@ -118,6 +120,10 @@ class Attempts:
     def _path(self) -> str:
         return f"{self.paths.control}/attempts.json"
 
+    @property
+    def _starts(self) -> str:
+        return f"{self.paths.control}/start_attempts.json"
+
     def begin(self, query_id: str, batch_id: int) -> bool:
         """Note that the batch begins; False when it must not: it has been begun MOST_ATTEMPTS times."""
         if not self._is_first:
@@ -143,9 +149,24 @@ class Attempts:
         """Leave for the operators why there is no batch to attempt."""
         self.files.write(self.paths.failure, {"at": _now(), "batch_id": None, "error": error})
 
+    def failed_outside(self, error: str) -> bool:
+        """Note a failure with no batch begun; True when it was the last of MOST_ATTEMPTS in a row.
+
+        A supervisor starts such a driver anew without end: then `failure.json` tells, and it shall end well.
+        """
+        noted = self.files.read(self._starts) or {}
+        before = int(noted.get("attempts", 0)) if _age(noted.get("at")) < FORGET_STARTS_SECONDS else 0
+        if before + 1 < MOST_ATTEMPTS:
+            self.files.write(self._starts, {"attempts": before + 1, "at": _now(), "error": error})
+            return False
+        self.cannot_start(error)
+        self.files.delete(self._starts)
+        return True
+
     def succeeded(self) -> None:
         """The first batch of this driver, or one that had failed, is done."""
         self.files.delete(self._path)
+        self.files.delete(self._starts)
 
     def _count(self, query_id: str, batch_id: int) -> int:
         noted = self.files.read(self._path) or {}

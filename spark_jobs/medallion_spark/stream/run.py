@@ -95,21 +95,14 @@ class Stream:
         pulse = Pulse(self._files, self._paths, self._lease, self._heartbeat)
         try:
             pulse.start()
-            try:
-                self._tables.prepare()
-                self._ledger.prepare()
-                self._progress.prepare()
-                starting = self._starting_offsets()
-            except StreamError as error:
-                # A person has to mend it; a supervisor would start this driver again and again.
-                self._attempts.cannot_start(str(error))
-                logger.error("cannot start: %s", error)
+            query = self._prepare_and_start()
+            if query is None:
                 return
-            self._query = self._start(starting)
+            self._query = query
             if self._state["state"] == "starting":  # no batch has begun: an idle stream is not a starting one
                 self._state["state"] = "waiting"
-            logger.info("query %s reads %s", self._query.id, self._dataset.topic)
-            self._watch(self._query)
+            logger.info("query %s reads %s", query.id, self._dataset.topic)
+            self._watch(query)
         finally:
             self._state["state"] = "stopped" if self._stopping.is_set() else "ended"
             pulse.stop()
@@ -117,6 +110,27 @@ class Stream:
             if self._query is None or not self._query.isActive:
                 # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
                 self._lease.release()
+
+    def _prepare_and_start(self) -> StreamingQuery | None:
+        """Tables made ready and the query started; None when that failed and a person has to mend it.
+
+        A supervisor would start this driver again and again: then `failure.json` tells, and it ends well.
+        """
+        try:
+            self._tables.prepare()
+            self._ledger.prepare()
+            self._progress.prepare()
+            return self._start(self._starting_offsets())
+        except StreamError as error:
+            self._attempts.cannot_start(str(error))
+            logger.error("cannot start: %s", error)
+        except MedallionError:
+            raise  # a service that is away, or silver held by another: the next start finds it otherwise
+        except Exception as error:
+            if not self._attempts.failed_outside(reason_of(error)):
+                raise
+            logger.exception("cannot start")
+        return None
 
     def _starting_offsets(self) -> Mapping[str, Mapping[str, int]] | None:
         """Where a query without a checkpoint begins; None when Spark's checkpoint (or an empty lake) says it.
@@ -265,11 +279,14 @@ class Stream:
             raise StreamError(
                 f"a batch failed and will be run again: {reason_of(self._error)}"
             ) from self._error
-        raise ServiceUnavailable(
+        reason = (
             f"the query ended outside of a batch: {_first_line(str(error))}; "
             f"is the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) there, "
             f"and are {self._paths.checkpoint} and its offsets still valid?"
-        ) from error
+        )
+        if not self._attempts.failed_outside(reason):
+            raise ServiceUnavailable(reason) from error
+        logger.error("gave up: %s", reason)
 
     def _is_stop_requested(self) -> bool:
         return self._files.read(self._paths.stop_request) is not None

@@ -8,7 +8,7 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.model import Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold_database import gold_connection
-from medallion_ops.publish.transaction import Outcome, publish_set
+from medallion_ops.publish.transaction import Outcome, is_stale, publish_set
 from staged_sets import DATASET, GoldDatabase, version
 
 
@@ -89,6 +89,17 @@ def test_staging_emptied_by_a_crash_is_never_published(gold: GoldDatabase) -> No
         publish(gold, set_id)
 
     assert gold.query("SELECT customer_id FROM gold.customers") == [("A",)]
+    assert is_stale(gold.secret, DATASET, set_id)
+
+
+def test_only_a_set_that_must_be_written_again_is_stale(gold: GoldDatabase) -> None:
+    first, second = gold.stage([version("A")]), gold.stage([version("B")])
+    assert not is_stale(gold.secret, DATASET, first)
+
+    publish(gold, first)
+
+    assert not is_stale(gold.secret, DATASET, first), "published is published"
+    assert is_stale(gold.secret, DATASET, second), "gold moved on"
 
 
 def test_one_changed_value_in_staging_is_noticed(gold: GoldDatabase) -> None:

@@ -11,7 +11,7 @@ import pytest
 from medallion_contracts.errors import LeaseError
 from medallion_contracts.lake import LakePaths
 from medallion_spark.small_files import LocalFiles
-from medallion_spark.stream.control import Attempts, Lease
+from medallion_spark.stream.control import FORGET_STARTS_SECONDS, Attempts, Lease
 
 FILES = LocalFiles()
 
@@ -89,6 +89,25 @@ def test_drivers_that_die_without_a_word_are_counted_too(paths: LakePaths) -> No
         assert Attempts(FILES, paths).begin("q", 7)
     assert not Attempts(FILES, paths).begin("q", 7)
     assert "died each time" in (FILES.read(paths.failure) or {})["error"]
+
+
+def test_the_third_failed_start_in_a_row_is_reported(paths: LakePaths) -> None:
+    ends = [Attempts(FILES, paths).failed_outside("OSError: no chmod") for _ in range(3)]
+    assert ends == [False, False, True]
+    failure = FILES.read(paths.failure) or {}
+    assert (failure["batch_id"], failure["error"]) == (None, "OSError: no chmod")
+    assert not Attempts(FILES, paths).failed_outside("again"), "whoever starts it again gets new attempts"
+
+
+def test_failed_starts_are_forgotten_after_a_good_batch_and_after_a_while(paths: LakePaths) -> None:
+    driver = Attempts(FILES, paths)
+    driver.failed_outside("one")
+    driver.failed_outside("two")
+    driver.succeeded()
+    assert not driver.failed_outside("three")
+    long_ago = datetime.now(UTC) - timedelta(seconds=FORGET_STARTS_SECONDS + 1)
+    FILES.write(f"{paths.control}/start_attempts.json", {"attempts": 2, "at": long_ago.isoformat()})
+    assert not driver.failed_outside("four")
 
 
 def test_a_batch_that_ends_well_is_forgotten(paths: LakePaths) -> None:
