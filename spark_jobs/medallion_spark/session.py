@@ -24,6 +24,9 @@ _SETTINGS = {
     "spark.hadoop.parquet.compression.codec.zstd.level": "1",
     # Delta's own bookkeeping runs in tasks too: as many as there are cores, not 50.
     "spark.databricks.delta.snapshotPartitions": "2",
+    # A micro-batch needs more than the hundred pieces of generated code that Spark remembers by default, and
+    # would compile all of them anew each time.
+    "spark.sql.codegen.cache.maxEntries": "2000",
     # One record may be 1 MB: a batch to Python is bounded in bytes as well as in rows.
     "spark.sql.execution.arrow.maxBytesPerBatch": str(32 * 1024 * 1024),
     "spark.sql.execution.arrow.pyspark.enabled": "true",

@@ -14,6 +14,7 @@ from kafka_log import TestLake
 from medallion_contracts.loader import load_dataset
 from medallion_spark.lake_access import LakeAccess
 from medallion_spark.session import open_session
+from medallion_spark.stream.run import SESSION_SETTINGS
 from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
 
@@ -55,6 +56,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory, secrets_file: Path) -> Itera
 
 
 @pytest.fixture
-def lake(spark: SparkSession, tmp_path: Path) -> TestLake:
-    """An empty lake that micro-batches of hand-made Kafka records can be sent to."""
-    return TestLake(spark, tmp_path / "lake", load_dataset("customers"))
+def lake(spark: SparkSession, tmp_path: Path) -> Iterator[TestLake]:
+    """An empty lake that micro-batches of hand-made Kafka records can be sent to, in the stream's session."""
+    before = {name: spark.conf.get(name) for name in SESSION_SETTINGS if name.startswith("spark.sql.")}
+    for name in before:
+        spark.conf.set(name, SESSION_SETTINGS[name])
+    yield TestLake(spark, tmp_path / "lake", load_dataset("customers"))
+    for name, value in before.items():
+        spark.conf.set(name, str(value))

@@ -33,9 +33,9 @@ from medallion_spark.stream import accounting, placement
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
 from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.rows import Origin, bronze_rows, quarantine_rows, silver_rows
+from medallion_spark.stream.rows import bronze_rows, quarantine_rows, silver_rows
 from medallion_spark.stream.tables import Commit, LakeTable, StreamTables
-from medallion_spark.stream.verdicts import Judged, Verdicts, is_changed, moment
+from medallion_spark.stream.verdicts import Batch, Judged, Verdicts, is_changed, moment
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,8 @@ class MicroBatches:
         if self._tables.bronze.holds(self._app_id(self._tables.bronze), batch_id):
             judged = self._verdicts.derive(self._query_id, batch_id)
         else:
-            judged = self._verdicts.judge(records, clock, self._carried.watermarks)
+            batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks)
+            judged = self._verdicts.judge(records, batch)
         try:
             if judged.numbers.read == 0:
                 return None  # offsets without records: the next batch counts them
@@ -127,14 +128,15 @@ class MicroBatches:
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
         numbers, tables = judged.numbers, self._tables
         sources = accounting.account(judged.rows, self._carried.sources, self._earliest)
-        bronze = self._append(tables.bronze, self._bronze_rows(judged, batch_id), batch_id, numbers.read)
+        bronze = self._append(tables.bronze, self._bronze_rows(judged), batch_id, numbers.read)
         partitions = len(placement.touched_partitions(judged.rows, self._dataset)[1])
+        details = inheritable_thread_target(self._spark)(self._quarantine_and_details)
         with ThreadPoolExecutor(max_workers=2) as pool:
             # Quarantine first: it is short, and the details run beside silver.
-            small = pool.submit(inheritable_thread_target(self._quarantine_and_details), judged, batch_id)
+            small = pool.submit(details, judged, batch_id)
             silver = self._append(
                 tables.silver,
-                self._silver_rows(judged, batch_id, partitions),
+                self._silver_rows(judged, partitions),
                 batch_id,
                 numbers.verdicts[SILVER],
             )
@@ -184,7 +186,7 @@ class MicroBatches:
         self, judged: Judged, batch_id: int
     ) -> tuple[list[Commit | None], dict[str, int], dict[str, int], list[datetime | None]]:
         numbers, records = judged.numbers, judged.records
-        rows = self._quarantine_rows(judged, batch_id)
+        rows = self._quarantine_rows(judged)
         table = self._tables.quarantine
         commits = [
             self._append(table, rows.where(~is_changed()), batch_id, numbers.quarantine - judged.changed),
@@ -203,34 +205,26 @@ class MicroBatches:
             waits = [moment(value) for value in found[0]] if found else waits
         return commits, by_reason, unknown, waits
 
-    def _bronze_rows(self, judged: Judged, batch_id: int) -> DataFrame:
+    def _bronze_rows(self, judged: Judged) -> DataFrame:
         frame = self._few_files(judged.records, judged.numbers.read)
-        return bronze_rows(frame, self._origin(judged, batch_id))
+        return bronze_rows(frame)
 
-    def _quarantine_rows(self, judged: Judged, batch_id: int) -> DataFrame:
+    def _quarantine_rows(self, judged: Judged) -> DataFrame:
         frame = judged.records.where(F.col("verdict").isin(LATE, REJECTED))
         rows = self._few_files(frame, judged.numbers.quarantine)
-        return quarantine_rows(rows, self._origin(judged, batch_id))
+        return quarantine_rows(rows)
 
-    def _silver_rows(self, judged: Judged, batch_id: int, partitions: int) -> DataFrame:
+    def _silver_rows(self, judged: Judged, partitions: int) -> DataFrame:
         frame = judged.records.where(F.col("verdict") == SILVER)
         if partitions > MANY_PARTITIONS:
             frame = frame.repartition(*placement.silver_partition(self._dataset).values())
         else:
             frame = self._few_files(frame, judged.numbers.verdicts[SILVER])
-        return silver_rows(frame, self._dataset, self._origin(judged, batch_id))
+        return silver_rows(frame, self._dataset)
 
     def _few_files(self, frame: DataFrame, rows: int) -> DataFrame:
         cores = self._spark.sparkContext.defaultParallelism
         return frame.coalesce(max(1, min(cores, -(-rows // ROWS_A_FILE))))
-
-    def _origin(self, judged: Judged, batch_id: int) -> Origin:
-        return Origin(
-            query_id=F.lit(self._query_id),
-            batch_id=F.lit(batch_id),
-            clock=F.lit(judged.clock),
-            contract_hash=F.lit(self._dataset.fingerprint),
-        )
 
 
 def _counts(names: DataFrame) -> dict[str, int]:

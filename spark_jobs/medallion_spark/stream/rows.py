@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
@@ -17,33 +16,17 @@ from medallion_spark.stream.parsing import parse_records
 from medallion_spark.stream.placement import silver_partition
 from medallion_spark.stream.source import RECORD_COLUMNS
 
-
-@dataclass(frozen=True)
-class Origin:
-    """Which micro-batch judged a record, by which clock and contract."""
-
-    query_id: Column
-    batch_id: Column
-    clock: Column
-    contract_hash: Column
+ORIGIN = ("_query_id", "_batch_id", "ingested_at", "contract_hash")
+"""Columns of judged records, as bronze has them: the micro-batch that judged, its clock, its contract."""
+_DECISION = ("_query_id", "_batch_id", "verdict", "reasons", "contract_hash")
 
 
-def stored_origin() -> Origin:
-    """As bronze's own rows say it: for the records of `derive`."""
-    return Origin(F.col("_query_id"), F.col("_batch_id"), F.col("ingested_at"), F.col("contract_hash"))
-
-
-def bronze_rows(judged: DataFrame, origin: Origin) -> DataFrame:
+def bronze_rows(judged: DataFrame) -> DataFrame:
     """Bronze's rows of the judged records: every one of them."""
-    return judged.select(
-        *_record(),
-        origin.clock.alias("ingested_at"),
-        origin.clock.cast("date").alias("ingest_date"),
-        *_decision(origin),
-    )
+    return judged.select(*_record(), "ingested_at", _ingest_date(), *_DECISION)
 
 
-def silver_rows(judged: DataFrame, dataset: Dataset, origin: Origin) -> DataFrame:
+def silver_rows(judged: DataFrame, dataset: Dataset) -> DataFrame:
     """Silver's rows, in the contract's columns, of the judged records (`fields`, `defaulted`, `verdict`).
 
     Raises:
@@ -53,10 +36,10 @@ def silver_rows(judged: DataFrame, dataset: Dataset, origin: Origin) -> DataFram
         **{name: F.col(f"fields.{name}") for name in dataset.events.column_names},
         "defaulted_fields": F.col("defaulted"),
         **{f"_{name}": F.col(name) for name in COORDINATES},
-        "_query_id": origin.query_id,
-        "_batch_id": origin.batch_id.cast("long"),
+        "_query_id": F.col("_query_id"),
+        "_batch_id": F.col("_batch_id"),
         "_enqueued_at": F.col("timestamp"),
-        "_processed_at": origin.clock,
+        "_processed_at": F.col("ingested_at"),
         **silver_partition(dataset),
     }
     missing = [name for name in dataset.silver.column_names if name not in ours]
@@ -66,15 +49,15 @@ def silver_rows(judged: DataFrame, dataset: Dataset, origin: Origin) -> DataFram
     return accepted.select(*(ours[name].alias(name) for name in dataset.silver.column_names))
 
 
-def quarantine_rows(judged: DataFrame, origin: Origin) -> DataFrame:
+def quarantine_rows(judged: DataFrame) -> DataFrame:
     """Quarantine's rows of the judged records; the same record gets the same id on every execution."""
     identity = F.sha2(F.concat_ws("/", *COORDINATES), 256)
     return judged.where(F.col("verdict").isin(LATE, REJECTED)).select(
         identity.alias("quarantine_id"),
         *_record(),
-        origin.clock.alias("quarantined_at"),
-        origin.clock.cast("date").alias("ingest_date"),
-        *_decision(origin),
+        F.col("ingested_at").alias("quarantined_at"),
+        _ingest_date(),
+        *_DECISION,
     )
 
 
@@ -85,14 +68,8 @@ def _record() -> list[Column]:
     ]
 
 
-def _decision(origin: Origin) -> list[Column]:
-    return [
-        origin.query_id.alias("_query_id"),
-        origin.batch_id.cast("long").alias("_batch_id"),
-        F.col("verdict"),
-        F.col("reasons"),
-        origin.contract_hash.alias("contract_hash"),
-    ]
+def _ingest_date() -> Column:
+    return F.col("ingested_at").cast("date").alias("ingest_date")
 
 
 def derive(
@@ -110,11 +87,11 @@ def derive(
         made: coordinates of the rows that silver has of these records; None when they are yet to be made.
 
     Returns:
-        as `parse_records`, with `verdict`, `reasons` and the columns of `stored_origin`.
+        as `parse_records`, with `verdict`, `reasons` and the columns of ORIGIN.
     """
     records = stored.withColumnRenamed("timestamp_type", "timestampType").select(
         *RECORD_COLUMNS,
-        *("_query_id", "_batch_id", "ingested_at", "contract_hash"),
+        *ORIGIN,
         F.struct("verdict", "reasons").alias("stored"),
     )
     parsed = parse_records(records, dataset, clock=clock, lateness=None)

@@ -33,6 +33,8 @@ from medallion_spark.stream.tables import stream_tables
 logger = logging.getLogger(__name__)
 
 SESSION_SETTINGS = {
+    # Our shuffles are small and have a task a core: planning again after each stage finds nothing better.
+    "spark.sql.adaptive.enabled": "false",
     # A micro-batch is in memory for seconds: looking for its best encoding costs more than it saves.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     # Dictionaries are a third of a write's time; OPTIMIZE makes them when it makes large files.

@@ -20,12 +20,22 @@ from medallion_spark.stream.rows import derive
 from medallion_spark.stream.tables import StreamTables
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch to be judged: whose it is, its clock (UTC), and where its partitions' watermarks are."""
+
+    query_id: str
+    batch_id: int
+    clock: datetime
+    watermarks: Watermarks
+
+
 @dataclass
 class Judged:
     """A micro-batch with its verdicts.
 
-    `records` are those of `parse_records` with `verdict` and the final `reasons`; `kept` are held in memory;
-    `changed` counts the `contract_changed`.
+    `records` are those of `parse_records` with `verdict`, the final `reasons` and the columns of ORIGIN;
+    `kept` are held in memory; `changed` counts the `contract_changed`.
     """
 
     records: DataFrame
@@ -60,13 +70,12 @@ class Verdicts:
         self._options = options
         self._tables = tables
 
-    def judge(self, records: DataFrame, clock: datetime, watermarks: Watermarks) -> Judged:
+    def judge(self, records: DataFrame, batch: Batch) -> Judged:
         """Verdicts for a batch that bronze does not have.
 
         Args:
             records: columns of RECORD_COLUMNS, straight from the source.
-            clock: of the micro-batch, UTC.
-            watermarks: where the batch begins.
+            batch: what it is.
 
         Raises:
             BalanceError: a record has no verdict, or two.
@@ -75,14 +84,23 @@ class Verdicts:
         dataset, options = self._dataset, self._options
         lateness = None
         if options.lateness == "judge":
-            lateness = Lateness(dataset.topic, options.allowed_lateness, watermarks)
+            lateness = Lateness(dataset.topic, options.allowed_lateness, batch.watermarks)
         parsed = parse_records(
-            records, dataset, clock=clock, lateness=lateness, reject_unknown=options.reject_unknown_fields
+            records,
+            dataset,
+            clock=batch.clock,
+            lateness=lateness,
+            reject_unknown=options.reject_unknown_fields,
+            batch_id=batch.batch_id,
         )
         verdict = F.when(F.size("reasons") > 0, REJECTED).when(F.col("is_late"), LATE).otherwise(SILVER)
-        first = parsed.select("*", verdict.alias("verdict"), F.spark_partition_id().alias("task")).persist(
-            StorageLevel.MEMORY_AND_DISK
-        )
+        first = parsed.select(
+            "*",
+            F.lit(batch.query_id).alias("_query_id"),
+            F.lit(dataset.fingerprint).alias("contract_hash"),
+            verdict.alias("verdict"),
+            F.spark_partition_id().alias("task"),
+        ).persist(StorageLevel.MEMORY_AND_DISK)
         rows = accounting.summarise(first, dataset)
         if lateness is not None:
             accounting.check_one_task_each(rows)
@@ -97,7 +115,7 @@ class Verdicts:
             if found:
                 judged = _with_repeats(first, repeats)
         accounting.check_balance(numbers)
-        return Judged(judged, rows, numbers, clock, False, tuple(kept))
+        return Judged(judged, rows, numbers, batch.clock, False, tuple(kept))
 
     def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> DataFrame | None:
         """Candidates that repeat a version, held in memory; None when there are none."""
