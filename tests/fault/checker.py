@@ -125,13 +125,15 @@ def _final_verdicts(report: Report, lake: Lake) -> pd.DataFrame:
     report.note(
         "rejected without a reason, or a reason without rejection", bronze[is_rejected != has_reasons]
     )
-    gone = lake.quarantine[
-        lake.quarantine["reasons"].map(lambda given: reasons.CONTRACT_CHANGED in given).astype(bool)
-    ]
+    gone = lake.quarantine[_is_changed(lake)]
     verdicts = _indexed(bronze)[[*COORDINATES, "_query_id", "_batch_id", "verdict"]].copy()
     changed = verdicts.index.isin(_indexed(gone).index) & (verdicts["verdict"] == "silver")
     verdicts.loc[changed, "verdict"] = "rejected"
     return verdicts
+
+
+def _is_changed(lake: Lake) -> pd.Series[bool]:
+    return lake.quarantine["reasons"].map(lambda given: reasons.CONTRACT_CHANGED in given).astype(bool)
 
 
 def _check_bytes(
@@ -170,7 +172,7 @@ def _check_versions(report: Report, lake: Lake, dataset: Dataset) -> None:
 
 
 def _check_silver_values(report: Report, lake: Lake, dataset: Dataset) -> None:
-    """Each silver row is what the judge makes of the record's bytes; each duplicate has its like there."""
+    """Each silver row is what the judge makes of the record's bytes; each duplicate has its like."""
     judge = EventJudge(dataset.events)
     names = dataset.events.column_names
     values = dict(zip(_indexed(lake.bronze).index, lake.bronze["value"], strict=True))
@@ -185,6 +187,11 @@ def _check_silver_values(report: Report, lake: Lake, dataset: Dataset) -> None:
         if judged.reasons or content != expected or tuple(row["defaulted_fields"]) != judged.defaulted:
             wrong.append(where)
     report.note("silver has another value than the record", pd.DataFrame(wrong, columns=COORDINATES))
+    # A version that today's contract can no longer make is in quarantine; its repeats stay what they were.
+    for row in lake.quarantine[_is_changed(lake)].to_dict("records"):
+        fields = judge.judge(row["value"]).fields
+        content = tuple(fields.get(name) for name in names)
+        present.setdefault((fields.get(dataset.key), fields.get(dataset.event_time)), content)
     unlike = []
     for row in lake.bronze[lake.bronze["verdict"] == "duplicate"].to_dict("records"):
         fields = judge.judge(row["value"]).fields
