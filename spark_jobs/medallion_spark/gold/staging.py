@@ -88,11 +88,11 @@ def measure(
 
 
 def drop_old_sets(connected: psycopg.Connection, dataset: Dataset, newest: int) -> list[int]:
-    """Drop the staging tables of sets older than `newest` that nobody needs any more; returns their ids.
+    """Drop the staging tables of sets that nobody needs any more; returns their ids.
 
     Kept are: sets being written (their lock is held), and of the complete ones the latest that is not
-    published, which may be blocked and waiting for a person. A younger set is another run's, which may have
-    ended before this one. A table that somebody is reading is left to the next run.
+    published, which may be blocked and waiting for a person, and those younger than `newest`: of another run
+    that ended before this one. A table that somebody is reading is left to the next run.
     """
     kept = connected.execute(
         "SELECT max(set_id) FROM staging.manifests m WHERE dataset = %s AND set_id < %s "
@@ -104,8 +104,8 @@ def drop_old_sets(connected: psycopg.Connection, dataset: Dataset, newest: int) 
         "JOIN pg_namespace n ON n.oid = c.relnamespace "
         "LEFT JOIN staging.manifests m ON m.set_id = split_part(substr(c.relname, 2), '_', 1)::bigint "
         "WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname ~ '^s[0-9]+_' "
-        "AND split_part(substr(c.relname, 2), '_', 1)::bigint < %s AND (m.dataset IS NULL OR m.dataset = %s)",
-        [STAGING, newest, dataset.name],
+        "AND (m.dataset IS NULL OR m.dataset = %s AND m.set_id < %s)",
+        [STAGING, dataset.name, newest],
     ).fetchall()
     spared = kept[0] if kept else None
     return [set_id for (set_id,) in sorted(others) if set_id != spared and _drop(connected, dataset, set_id)]
