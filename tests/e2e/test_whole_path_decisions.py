@@ -51,13 +51,6 @@ def run_until_it_asks(platform: Platform) -> str:
     return run
 
 
-def decide(platform: Platform, run: str, option: str) -> str:
-    """Answer, and wait for the run's end; returns its state."""
-    platform.airflow.answer("customers_gold", run, "decide", option)
-    platform.wait_for_run("customers_gold", run)
-    return platform.airflow.state("customers_gold", run)
-
-
 def gate_mails(platform: Platform) -> list[str]:
     return [
         subject
@@ -90,12 +83,12 @@ def test_a_blocked_episode_from_its_first_mail_to_its_release(
     assert [subject.split(" (")[0] for subject in gate_mails(platform)[told:]] == [
         "[medallion] customers_gold: gold is blocked"
     ]
-    assert decide(platform, first, "keep blocked") == "failed"
+    assert platform.decide(first, "keep blocked") == "failed"
     assert not gold_holds(platform, CUSTOMER)
 
     second = run_until_it_asks(platform)
     assert len(gate_mails(platform)) == told + 1, "the same trouble is mailed once"
-    assert decide(platform, second, "publish anyway") == "success"
+    assert platform.decide(second, "publish anyway") == "success"
     assert gold_holds(platform, CUSTOMER)
     assert last_decision(platform) == ("publish anyway", platform.settings["MEDALLION_AIRFLOW_USER"])
     assert gate_mails(platform)[told + 1 :] == ["[medallion] customers_gold: gold is released"]
