@@ -12,7 +12,7 @@ from services import BrokerServer, Mail, MailServer, PostgresServer
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one folder share servers and sessions: where several processes run tests, one takes them all."""
+    """Tests of one folder share servers and sessions: of several processes, one takes them all."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         item.add_marker(pytest.mark.xdist_group(folder))
