@@ -51,6 +51,21 @@ class Platform:
         """Wait for a run's end."""
         wait_until(lambda: self.airflow.state(dag_id, run) in FINISHED, E2E_WAIT_SECONDS, f"{dag_id} {run}")
 
+    def run_gold_until_it_asks(self) -> str:
+        """Trigger a gold run; gives the run that waits for a person, be it this one or the hour's own."""
+        self.airflow.trigger("customers_gold")
+        wait_until(lambda: self._asking_run() is not None, E2E_WAIT_SECONDS, "the gate's question")
+        run = self._asking_run()
+        assert run is not None
+        return run
+
+    def _asking_run(self) -> str | None:
+        for run in self.airflow.runs("customers_gold", "running"):
+            states = {task.task_id: task.state for task in self.airflow.tasks("customers_gold", run)}
+            if states.get("decide") == "awaiting_input" and states.get("tell") == "success":
+                return run
+        return None
+
     def decide(self, run: str, option: str) -> str:
         """Answer a gold run's question, and wait for the run's end; returns its state."""
         # As a person, who reads first: an answer within a second of the question finds the task still ending,

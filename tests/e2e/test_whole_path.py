@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from e2e.conftest import E2E_SECONDS, E2E_WAIT_SECONDS, Platform
+from e2e.conftest import E2E_SECONDS, Platform
 from fault.checker import check, read_lake
 from fault.topic_log import read_topics
 from medallion_contracts.lake import LakePaths
@@ -221,13 +221,7 @@ def test_a_failing_gate_leaves_gold_alone_and_mails(platform: Platform, tmp_path
     assert platform.airflow.state("customers_producer", run) == "success"
     platform.wait_for_verdicts()
 
-    gold_run = platform.airflow.trigger("customers_gold")
-
-    def is_asking() -> bool:
-        tasks = {task.task_id: task.state for task in platform.airflow.tasks("customers_gold", gold_run)}
-        return tasks.get("decide") == "awaiting_input" and tasks.get("tell") == "success"
-
-    wait_until(is_asking, E2E_WAIT_SECONDS, "the gate's question")
+    gold_run = platform.run_gold_until_it_asks()
     [mail] = [one for one in platform.mail.messages()[mails:] if "customers_gold" in str(one["Subject"])]
     payload = mail.get_payload(0)
     text = payload.get_payload(decode=True).decode()  # type: ignore[union-attr]  # multipart, text first

@@ -9,9 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from e2e.conftest import E2E_SECONDS, E2E_WAIT_SECONDS, Platform
+from e2e.conftest import E2E_SECONDS, Platform
 from medallion_stack.report import Report
-from medallion_stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(E2E_SECONDS)
 
@@ -32,23 +31,6 @@ def send_customer_without_service(platform: Platform, folder: Path) -> None:
     file.write_text(json.dumps(event) + "\n")
     platform.run_dag("customers_producer", source="jsonl", file=str(file), count=None)
     platform.wait_for_verdicts()
-
-
-def asking_run(platform: Platform) -> str | None:
-    """The run of the gold DAG that waits for a person, be it triggered or the hour's own."""
-    for run in platform.airflow.runs("customers_gold", "running"):
-        states = {task.task_id: task.state for task in platform.airflow.tasks("customers_gold", run)}
-        if states.get("decide") == "awaiting_input" and states.get("tell") == "success":
-            return run
-    return None
-
-
-def run_until_it_asks(platform: Platform) -> str:
-    platform.airflow.trigger("customers_gold")
-    wait_until(lambda: asking_run(platform) is not None, E2E_WAIT_SECONDS, "the gate's question")
-    run = asking_run(platform)
-    assert run is not None
-    return run
 
 
 def gate_mails(platform: Platform) -> list[str]:
@@ -79,14 +61,14 @@ def test_a_blocked_episode_from_its_first_mail_to_its_release(
     send_customer_without_service(platform, tmp_path)
     told = len(gate_mails(platform))
 
-    first = run_until_it_asks(platform)
+    first = platform.run_gold_until_it_asks()
     assert [subject.split(" (")[0] for subject in gate_mails(platform)[told:]] == [
         "[medallion] customers_gold: gold is blocked"
     ]
     assert platform.decide(first, "keep blocked") == "failed"
     assert not gold_holds(platform, CUSTOMER)
 
-    second = run_until_it_asks(platform)
+    second = platform.run_gold_until_it_asks()
     assert len(gate_mails(platform)) == told + 1, "the same trouble is mailed once"
     assert platform.decide(second, "publish anyway") == "success"
     assert gold_holds(platform, CUSTOMER)
