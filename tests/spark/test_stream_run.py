@@ -179,6 +179,17 @@ def test_another_holder_of_silver_keeps_the_stream_out(
     assert not Path(paths.bronze).exists()
 
 
+def fail_until_reported(
+    spark: SparkSession, topics: Topics, paths: LakePaths, error: type[Exception], match: str
+) -> None:
+    """Start the stream three times: it raises twice, and the third time it leaves a failure and returns."""
+    for _ in range(2):
+        with pytest.raises(error, match=match):
+            stream(spark, topics, paths).run()
+        assert LocalFiles().read(paths.failure) is None
+    stream(spark, topics, paths).run()  # returns: the driver exits 0 and is not started again
+
+
 def test_a_driver_that_fails_to_start_three_times_is_reported_and_not_repeated(
     spark: SparkSession, topics: Topics, paths: LakePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,11 +197,7 @@ def test_a_driver_that_fails_to_start_three_times_is_reported_and_not_repeated(
         raise OSError("chmod is missing")
 
     monkeypatch.setattr(Stream, "_start", fail)
-    for _ in range(2):
-        with pytest.raises(OSError, match="chmod"):
-            stream(spark, topics, paths).run()
-        assert LocalFiles().read(paths.failure) is None
-    stream(spark, topics, paths).run()  # returns: the driver exits 0 and is not started again
+    fail_until_reported(spark, topics, paths, OSError, "chmod")
     assert (LocalFiles().read(paths.failure) or {})["error"] == "OSError: chmod is missing"
 
 
@@ -203,11 +210,7 @@ def test_a_batch_that_fails_three_times_is_reported_and_not_repeated(
     topics.send(3, "a")
     with monkeypatch.context() as patch:
         patch.setattr(MicroBatches, "process", fail)
-        for _ in range(2):
-            with pytest.raises(StreamError, match="disk on fire"):
-                stream(spark, topics, paths).run()
-            assert LocalFiles().read(paths.failure) is None
-        stream(spark, topics, paths).run()  # returns: the driver exits 0 and is not started again
+        fail_until_reported(spark, topics, paths, StreamError, "disk on fire")
     failure = LocalFiles().read(paths.failure) or {}
     assert (failure["batch_id"], failure["attempts"]) == (0, 3)
     assert failure["error"] == "ValueError: disk on fire", "no record's content"

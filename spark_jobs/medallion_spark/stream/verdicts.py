@@ -41,7 +41,6 @@ class Judged:
     records: DataFrame
     rows: Sequence[Row]
     numbers: Numbers
-    clock: datetime
     is_derived: bool
     kept: tuple[DataFrame, ...]
     changed: int = 0
@@ -115,7 +114,7 @@ class Verdicts:
             if found:
                 judged = _with_repeats(first, repeats)
         accounting.check_balance(numbers)
-        return Judged(judged, rows, numbers, batch.clock, False, tuple(kept))
+        return Judged(judged, rows, numbers, False, tuple(kept))
 
     def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> DataFrame | None:
         """Candidates that repeat a version, held in memory; None when there are none."""
@@ -171,7 +170,7 @@ class Verdicts:
         numbers = accounting.count(rows)
         accounting.check_balance(numbers)
         changed = first.where(is_changed()).count()
-        return Judged(first, rows, numbers, clock, True, (first,), changed)
+        return Judged(first, rows, numbers, True, (first,), changed)
 
     def _made(self, query_id: str, batch_id: int) -> DataFrame | None:
         """Coordinates of the rows that silver has of the batch; None when it has not been written."""
