@@ -7,9 +7,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from medallion_contracts.errors import MigrationError
+from medallion_contracts.errors import GoldError, MigrationError
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Column, ColumnType, Dataset
+from medallion_ops.migrations import runner
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret
 
@@ -125,6 +126,20 @@ def test_a_script_changed_after_it_was_applied_is_refused(postgres: str) -> None
         connection.execute("UPDATE audit.migrations SET checksum = 'other' WHERE name = '0001_publication'")
     with pytest.raises(MigrationError, match="0001_publication"):
         migrate(Secret(postgres), DATASET)
+
+
+def test_a_server_that_is_too_old_is_refused_and_left_as_it_is(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(postgres) as connection:
+        running = connection.info.server_version // 10_000
+    monkeypatch.setattr(runner, "MINIMUM_VERSION", running + 1)
+    with pytest.raises(GoldError, match=rf"version {running}, but {running + 1} or later is needed"):
+        migrate(Secret(postgres), DATASET)
+    with psycopg.connect(postgres) as connection:
+        assert connection.execute("SELECT to_regnamespace('audit')").fetchone() == (None,)
+    monkeypatch.setattr(runner, "MINIMUM_VERSION", running)
+    assert migrate(Secret(postgres), DATASET), "a server of just that version will do"
 
 
 def can_read(connection: psycopg.Connection, role: str) -> set[str]:
