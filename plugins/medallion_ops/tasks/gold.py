@@ -29,7 +29,6 @@ from medallion_ops.gold_database import gold_connection
 from medallion_ops.manifest import Manifest, last_publication, manifest_of_run, publication_of_set
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.publish import transaction
-from medallion_ops.publish.transaction import publish_set
 from medallion_ops.settings import AlertSettings, GoldSettings, Settings
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ def publish(dataset: str, run_id: str) -> dict[str, Any]:
     with gold_connection(settings.dsn) as connection:
         written, _ = _set_of_run(connection, dataset, run_id)
     try:
-        outcome = publish_set(settings.dsn, load_dataset(dataset), written.set_id)
+        outcome = transaction.publish_set(settings.dsn, load_dataset(dataset), written.set_id)
     except StaleStaging as stale:
         # Publishing again cannot mend it; another run writes again from the last publication.
         raise AirflowFailException(str(stale)) from stale
