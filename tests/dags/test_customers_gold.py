@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import DagRunTriggerException
 
 from medallion_ops.alerts.failures import mail_failure
 from medallion_ops.decision import Option
+from medallion_ops.tasks import gold_again
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -68,3 +71,15 @@ def test_a_run_that_lost_its_staging_is_followed_by_another(dag: Any) -> None:
 
     assert again.trigger_rule == "one_failed"
     assert again.trigger_dag_id == "customers_gold"
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_run_that_writes_again_is_asked_for_what_the_lost_one_was(
+    dag: Any, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gold_again, "is_stale", lambda dataset, run_id: True)
+    context = {"run_id": "manual__1", "params": {"full": full}}
+    with pytest.raises(DagRunTriggerException) as triggered:
+        copy(dag.get_task("write_again")).execute(context)
+    assert triggered.value.trigger_dag_id == "customers_gold"
+    assert triggered.value.conf == {"full": full}

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class WriteAgainOperator(TriggerDagRunOperator):
     """Triggers a new run of the gold DAG where a task failed because the run's set is stale; else skipped.
 
-    A run cannot go back to one of its own tasks, so the failed run stays red, and its mail tells why.
+    A run cannot go back to one of its own tasks, so the failed run stays red, and its mail tells why. The
+    new run is asked for what this one was: a full write that was lost is written in full again.
     """
 
     def __init__(self, *, dataset: str, **kwargs: Any) -> None:
@@ -29,4 +30,5 @@ class WriteAgainOperator(TriggerDagRunOperator):
         if not is_stale(self.dataset, context["run_id"]):
             raise AirflowSkipException("staging is as it was written: see the task that failed")
         self.log.info("staging of this run is lost: another run writes again")
+        self.conf = {"full": context["params"]["full"]}
         super().execute(context)
