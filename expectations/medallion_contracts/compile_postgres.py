@@ -143,21 +143,16 @@ def publication(dataset: Dataset, table: Table, set_id: int, *, whole: bool) -> 
     source = quoted(STAGING, staging_name(set_id, table.name))
     same_key = " AND ".join(f"g.{quoted(name)} = c.{quoted(name)}" for name in table.primary_key)
     others = [name for name in table.column_names if name not in table.primary_key]
-    scope = scope_of(dataset, table)
-    in_scope = (
-        "true"
-        if whole
-        else f"g.{quoted(scope.column.name)} IN (SELECT {quoted(scope.column.name)} FROM "
-        f"{quoted(STAGING, staging_name(set_id, scope.name))})"
-    )
     differs = f"({columns(others, 'g')}) IS DISTINCT FROM ({columns(others, 'c')})"
     settings = ", ".join(f"{quoted(name)} = c.{quoted(name)}" for name in others)
     guard = "" if whole else _not_taken_back(dataset, table)
     return TablePublication(
         considered=f"SELECT count(*) FROM {source}",
         delete=(
-            f"DELETE FROM {target} AS g WHERE {in_scope} "
-            f"AND NOT EXISTS (SELECT 1 FROM {source} AS c WHERE {same_key})"
+            f"DELETE FROM {target} AS g WHERE NOT EXISTS (SELECT 1 FROM {source} AS c WHERE {same_key})"
+            if whole
+            else f"DELETE FROM {target} AS g USING ({_in_scope(dataset, table, set_id)} "
+            f"EXCEPT SELECT {columns(table.primary_key)} FROM {source}) AS c WHERE {same_key}"
         ),
         update=(
             f"UPDATE {target} AS g SET {settings} FROM {source} AS c WHERE {same_key} AND {differs}{guard}"
@@ -181,10 +176,34 @@ def _not_taken_back(dataset: Dataset, table: Table) -> str:
     )
 
 
-PREFER_INDEXES = "SET LOCAL random_page_cost = 0.1"
-"""Before statements that join a staged list with gold: an hour touches few rows of a large table, and the
-planner's model of a disk would read the whole table from two rows in a hundred on. Index pages in use are in
-memory; when most rows are touched, a whole scan is still the cheaper plan."""
+def _in_scope(dataset: Dataset, table: Table, set_id: int) -> str:
+    """SELECT of the keys a set decides about; where the list holds whole keys, gold may lack some of them."""
+    scope = scope_of(dataset, table)
+    listed = quoted(STAGING, staging_name(set_id, scope.name))
+    if table.primary_key == (scope.column.name,):
+        return f"SELECT {columns(table.primary_key)} FROM {listed}"
+    same = f"g.{quoted(scope.column.name)} = s.{quoted(scope.column.name)}"
+    return f"SELECT {columns(table.primary_key, 'g')} FROM {looked_up(listed, table, same)}"
+
+
+def looked_up(listed: str, table: Table, condition: str) -> str:
+    """FROM clause: for each row `s` of a staged list, the rows `g` of a gold table that meet `condition`.
+
+    OFFSET 0 keeps the planner from reading the gold table first, as it does when it has no statistics yet.
+    """
+    return (
+        f"{listed} AS s CROSS JOIN LATERAL "
+        f"(SELECT * FROM {quoted(GOLD, table.name)} AS g WHERE {condition} OFFSET 0) AS g"
+    )
+
+
+LOOK_UP_STAGED = (
+    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
+    "set_config('jit', 'off', true)"
+)
+"""Before statements that join staged rows with gold, to the end of the transaction: each staged row is looked
+up in gold's index, so that an hour costs what it touches and not what gold holds. Left to itself, the planner
+reads tables whole that are less than about a hundred times as large as the increment."""
 
 
 def version_table(dataset: Dataset) -> Table:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import medallion_contracts
 import medallion_ops
 from medallion_contracts.compile_postgres import (
-    PREFER_INDEXES,
+    LOOK_UP_STAGED,
     fingerprint_query,
     publication,
     staging_name,
@@ -90,7 +90,7 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
         _refuse_if_staging_changed(connection, dataset, written)
         connection.execute("SET LOCAL work_mem = '128MB'")
         if not written.is_rebuild:
-            connection.execute(PREFER_INDEXES)
+            connection.execute(LOOK_UP_STAGED)
         rows = {name: _apply(connection, dataset, name, written) for name in dataset.gold}
         publication_id = _record(connection, written, rows, verdict, decision)
     return Outcome(publication_id, set_id, rows, True, time.monotonic() - started)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from medallion_contracts.compile_postgres import COORDINATES, GOLD, quoted
+from medallion_contracts.compile_postgres import COORDINATES, looked_up, quoted
 from medallion_contracts.compile_spark import spark_schema
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Table
@@ -126,10 +126,10 @@ def rest_query(hours: str, touched: str) -> str:
     selected = ", ".join(
         f"{SEGMENTS.column(name).transform or quoted(name)} AS {quoted(name)}" for name in names
     )
+    in_hour = f"g.{moment} >= s.{hour} AND g.{moment} < s.{hour} + interval '1 hour'"
     return (
-        f"SELECT {selected} FROM (SELECT h.* FROM {hours} AS t JOIN {quoted(GOLD, HISTORY.name)} AS h "
-        f"ON h.{moment} >= t.{hour} AND h.{moment} < t.{hour} + interval '1 hour' "
-        f"WHERE NOT EXISTS (SELECT 1 FROM {touched} AS c WHERE c.{key} = h.{key})) AS v "
+        f"SELECT {selected} FROM (SELECT g.* FROM {looked_up(hours, HISTORY, in_hour)} "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {touched} AS c WHERE c.{key} = g.{key})) AS v "
         f"GROUP BY {', '.join(str(position + 1) for position in range(len(SEGMENTS.primary_key)))}"
     )
 

@@ -31,9 +31,8 @@ def connection(*, autocommit: bool = False) -> Iterator[psycopg.Connection]:
             autocommit=autocommit,
             connect_timeout=30,
             application_name="medallion silver_to_gold",
-            # What a statement returns or truncates to the hour must not depend on the server's settings; as
-            # for the cost of an index page see compile_postgres.PREFER_INDEXES.
-            options="-c timezone=UTC -c datestyle=ISO -c random_page_cost=0.1",
+            # What a statement returns or truncates to the hour must not depend on the server's settings.
+            options="-c timezone=UTC -c datestyle=ISO",
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,

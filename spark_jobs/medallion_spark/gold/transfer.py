@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from medallion_contracts.compile_arrow import arrow_schema
-from medallion_contracts.compile_postgres import STAGING, columns, quoted, staging_name
+from medallion_contracts.compile_postgres import LOOK_UP_STAGED, STAGING, columns, quoted, staging_name
 from medallion_contracts.compile_spark import spark_schema
 from medallion_contracts.model import Column, ColumnType, Table
 from medallion_spark.gold.database import connection
@@ -111,7 +111,8 @@ def fetch(spark: SparkSession, query: str, table: Table) -> DataFrame:
     """The result of a query, in one partition, with the columns and types of `table`.
 
     The query is read by COPY TO on an executor; a retried task reads it again, which is the same rows as
-    long as nobody publishes, and a publication in between makes the set stale anyway.
+    long as nobody publishes, and a publication in between makes the set stale anyway. Its joins are look-ups
+    of staged rows.
     """
     selected = ", ".join(
         f"array_to_json({quoted(c.name)})::text AS {quoted(c.name)}"
@@ -146,7 +147,7 @@ def fetch(spark: SparkSession, query: str, table: Table) -> DataFrame:
 
 
 def _read(statement: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    with connection() as connected, connected.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+    with connection() as connected, connected.execute(LOOK_UP_STAGED).copy(statement.encode()) as copy:
         stream = _Stream(iter(copy))
         first = stream.read(1)
         if not first:

@@ -24,6 +24,7 @@ from medallion_contracts.compile_postgres import (
     TOUCHED,
     columns,
     literal,
+    looked_up,
     quoted,
     scopes,
     staging_name,
@@ -335,10 +336,8 @@ class _Increment:
 
     def _history_query(self) -> str:
         key = quoted(DATASET.key)
-        return (
-            f"SELECT {columns(gold.HISTORY.column_names, 'h')} FROM {self._table(TOUCHED)} AS t "
-            f"JOIN {quoted(GOLD, gold.HISTORY.name)} AS h ON h.{key} = t.{key}"
-        )
+        found = looked_up(self._table(TOUCHED), gold.HISTORY, f"g.{key} = s.{key}")
+        return f"SELECT {columns(gold.HISTORY.column_names, 'g')} FROM {found}"
 
     def _labels(self) -> str:
         return f"{_labels_query()} AND l.key IN (SELECT {quoted(DATASET.key)} FROM {self._table(TOUCHED)})"
