@@ -55,6 +55,11 @@ def column_type(column: Column) -> str:
     return _TYPES[column.type]
 
 
+ROOM_FOR_UPDATES = "fillfactor = 90"
+"""Storage parameter of gold tables: pages keep room for new versions of their rows, so that an update of a
+row, which changes no key, leaves the indexes alone."""
+
+
 def create_table(table: Table) -> str:
     """CREATE TABLE of a gold table: types, NOT NULL and the key; rules are the gate's business."""
     lines = [
@@ -62,7 +67,11 @@ def create_table(table: Table) -> str:
         for column in table.columns
     ]
     lines.append(f"PRIMARY KEY ({columns(table.primary_key)})")
-    return f"CREATE TABLE {quoted(GOLD, table.name)} (\n    " + ",\n    ".join(lines) + "\n)"
+    return (
+        f"CREATE TABLE {quoted(GOLD, table.name)} (\n    "
+        + ",\n    ".join(lines)
+        + f"\n) WITH ({ROOM_FOR_UPDATES})"
+    )
 
 
 def staging_name(set_id: int, name: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from medallion_contracts.compile_postgres import (
     AUDIT,
     GOLD,
+    ROOM_FOR_UPDATES,
     column_type,
     create_table,
     literal,
@@ -84,6 +85,8 @@ def _compare(
             changes.statements.extend(_added(dataset, name, column))
         else:
             _compare_column(connection, table, column, stored[column.name], changes)
+    if not _has_room_for_updates(connection, table.name):
+        changes.statements.append(f"ALTER TABLE {name} SET ({ROOM_FOR_UPDATES})")
     for extra in sorted(set(stored) - set(table.column_names)):
         changes.notes.append(f"gold.{table.name}.{extra} is in no contract any more: kept, not written")
         if stored[extra].not_null:
@@ -180,6 +183,13 @@ def _rejected_rows(dataset: Dataset) -> list[str]:
 def _exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
     row = connection.execute("SELECT to_regclass(%s)", [quoted(schema, name)]).fetchone()
     return row is not None and row[0] is not None
+
+
+def _has_room_for_updates(connection: psycopg.Connection, name: str) -> bool:
+    row = connection.execute(
+        "SELECT reloptions FROM pg_class WHERE oid = to_regclass(%s)", [quoted(GOLD, name)]
+    ).fetchone()
+    return row is not None and ROOM_FOR_UPDATES.replace(" ", "") in (row[0] or ())
 
 
 def _stored_columns(connection: psycopg.Connection, name: str) -> dict[str, _Stored]:

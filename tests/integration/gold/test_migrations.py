@@ -96,6 +96,14 @@ def test_a_column_that_left_the_contract_keeps_its_values_and_hinders_nothing(po
     assert rows == [(None,), (2,)]
 
 
+def test_tables_made_without_room_for_updates_get_it(postgres: str) -> None:
+    migrate(Secret(postgres), DATASET)
+    with psycopg.connect(postgres) as connection:
+        connection.execute("ALTER TABLE gold.customers RESET (fillfactor)")
+    assert 'ALTER TABLE "gold"."customers" SET (fillfactor = 90)' in migrate(Secret(postgres), DATASET)
+    assert migrate(Secret(postgres), DATASET) == ()
+
+
 def test_a_wider_type_follows_the_contract_although_a_view_shows_the_column(postgres: str) -> None:
     migrate(Secret(postgres), DATASET)
     changed = with_column(
