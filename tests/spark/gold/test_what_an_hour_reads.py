@@ -20,6 +20,7 @@ def rows_read(runs: GoldRuns) -> int:
 
 
 def test_an_hour_reads_of_gold_what_it_touches(runs: GoldRuns) -> None:
+    # All of one moment: an index by time finds all of them.
     known = [version(f"c{number:05}") for number in range(CUSTOMERS)]
     runs.append(known)
     runs.run()
