@@ -201,7 +201,12 @@ def test_after_kill_9_of_everything_up_goes_on_with_nothing_lost_or_twice(
     assert report.records > 13_000
 
 
-def test_a_failing_gate_leaves_gold_alone_and_mails(platform: Platform, tmp_path: Path) -> None:
+def test_a_failing_gate_leaves_gold_alone_and_mails(
+    platform: Platform, demo_report: Report, tmp_path: Path
+) -> None:
+    # What was sent before is published first, so that only the next event can change gold: also when the
+    # hour's own run comes in between, which may be the one that asks.
+    platform.run_dag("customers_gold")
     before = gold_rows(platform, "customers")
     customer = "7590-VHVEG"
     event = {
@@ -231,4 +236,4 @@ def test_a_failing_gate_leaves_gold_alone_and_mails(platform: Platform, tmp_path
     assert gold_rows(platform, "customers") == before
 
     assert platform.decide(gold_run, "publish without the failing rows") == "success"
-    assert gold_rows(platform, "customers")[customer] == before[customer]
+    assert gold_rows(platform, "customers") == before

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from kafka_log import Record, TestLake, event, log_of
 from medallion_contracts.errors import LeaseError, StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.tables import FENCED
+from medallion_spark.stream.tables import LakeTable
 
 FIRST = log_of([event("c1", 20), event("c2", 25)])
 SECOND = log_of(
@@ -54,10 +54,10 @@ def _die_at(lake: TestLake, point: str, monkeypatch: pytest.MonkeyPatch) -> None
         return
     append = MicroBatches._append
 
-    def dying(self: MicroBatches, table: Any, *rest: Any) -> Any:
-        if table.name == point:
+    def dying(self: MicroBatches, part: Any, *rest: Any) -> Any:
+        if part.table.name == point:
             raise _Died
-        return append(self, table, *rest)
+        return append(self, part, *rest)
 
     monkeypatch.setattr(MicroBatches, "_append", dying)
 
@@ -117,20 +117,19 @@ def test_a_driver_that_lost_the_lease_commits_nothing(lake: TestLake) -> None:
 
 def test_a_query_that_a_recovery_ended_cannot_go_on(lake: TestLake) -> None:
     lake.send(FIRST)
-    empty = lake.spark.createDataFrame([], lake.spark.read.format("delta").load(lake.paths.bronze).schema)
-    lake.tables.bronze.append(empty, "query:bronze", FENCED)
+    assert lake.tables.bronze.fence("query:bronze")
     with pytest.raises(StreamError, match="ended by a recovery"):
         lake.send(SECOND)
 
 
 def test_a_second_driver_of_the_same_query_stops(lake: TestLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Both found bronze without the batch; the other one was faster.
     lake.send(FIRST)
-    monkeypatch.setattr(type(lake.tables.bronze), "holds", lambda *_: False)
-    lake.batches._last_batch = None
-    lake.batches._carried = lake.ledger.carried().__class__()
-    with pytest.raises(StreamError, match=re.escape("by this driver")):
-        lake.send(FIRST, batch_id=0)
+    other = TestLake(lake.spark, Path(lake.paths.bronze).parents[1], lake.dataset)
+    lake.send(SECOND)
+    # The other one looked when nobody had committed the batch yet.
+    monkeypatch.setattr(LakeTable, "log", lambda table: table._log)
+    with pytest.raises(StreamError, match="another driver writes for the same query"):
+        other.send(SECOND, batch_id=1)
     monkeypatch.undo()
     lake.check()
 

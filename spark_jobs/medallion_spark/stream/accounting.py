@@ -162,11 +162,11 @@ def check_balance(numbers: Numbers) -> None:
         raise BalanceError(f"{numbers.read} records were read, but the verdicts are {counts}: {total} in all")
 
 
-def check_committed(table: str, committed: int, expected: int) -> None:
-    """The table holds as many rows of the batch as there are verdicts for it.
+def check_written(table: str, written: int, expected: int) -> None:
+    """The table gets, or has got, as many rows of the batch as there are verdicts for it.
 
     Raises:
         BalanceError: names the counts.
     """
-    if committed != expected:
-        raise BalanceError(f"{table} committed {committed} rows of the batch, the verdicts say {expected}")
+    if written != expected:
+        raise BalanceError(f"{table} has {written} rows of the batch, the verdicts say {expected}")

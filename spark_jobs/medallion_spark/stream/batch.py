@@ -19,21 +19,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from pyspark import inheritable_thread_target
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.model import Dataset
 from medallion_spark.stream import accounting, placement
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
+from medallion_spark.stream.data_files import DataFile, write_data_files
 from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.rows import bronze_rows, quarantine_rows, silver_rows
+from medallion_spark.stream.rows import (
+    bronze_columns,
+    is_quarantined,
+    is_silver,
+    quarantine_columns,
+    silver_columns,
+)
 from medallion_spark.stream.tables import Commit, LakeTable, StreamTables
 from medallion_spark.stream.verdicts import Batch, Judged, Verdicts, is_changed, moment
 
@@ -126,23 +133,14 @@ class MicroBatches:
         return f"{self._query_id}:{table.name}"
 
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
-        numbers, tables = judged.numbers, self._tables
+        numbers = judged.numbers
         sources = accounting.account(judged.rows, self._carried.sources, self._earliest)
-        bronze = self._append(tables.bronze, self._bronze_rows(judged), batch_id, numbers.read)
-        partitions = len(placement.touched_partitions(judged.rows, self._dataset)[1])
-        details = inheritable_thread_target(self._spark)(self._quarantine_and_details)
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            # Quarantine first: it is short, and the details run beside silver.
-            small = pool.submit(details, judged, batch_id)
-            silver = self._append(
-                tables.silver,
-                self._silver_rows(judged, partitions),
-                batch_id,
-                numbers.verdicts[SILVER],
-            )
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            # They need the records only: while one thread plans, the cores work for the other.
+            details = pool.submit(inheritable_thread_target(self._spark)(_details), judged)
+            commits = self._append_all(judged, batch_id)
             silver_at = self._clock()
-            quarantine, by_reason, unknown, waits = small.result()
-        commits = [commit for commit in (bronze, silver, *quarantine) if commit is not None]
+            by_reason, unknown, waits = details.result()
         p50, p95, longest = (None if moment is None else _seconds(moment, silver_at) for moment in waits)
         return LedgerRow(
             sequence=self._carried.sequence + 1,
@@ -171,60 +169,109 @@ class MicroBatches:
             event_to_silver_max=longest,
         )
 
-    def _append(
-        self, table: LakeTable, rows: DataFrame, batch_id: int, expected: int, part: str = ""
-    ) -> Commit | None:
-        """Append a batch's rows, or a `part` of them on its own; none make no commit."""
-        if not expected:
-            return None
-        self._guard()
-        commit = table.append(rows, self._app_id(table) + part, batch_id)
-        accounting.check_committed(table.name, commit.rows, expected)
+    def _append_all(self, judged: Judged, batch_id: int) -> list[Commit]:
+        """The batch's rows in all tables: files written together, committed one table after the other."""
+        parts = [part for part in self._parts(judged) if part.expected]
+        missing = [part for part in parts if not part.table.holds(part.app_id, batch_id)]
+        files = self._write_files(judged, missing)
+        return [self._append(part, files.get(part.name), batch_id) for part in parts]
+
+    def _parts(self, judged: Judged) -> list[_Part]:
+        """In the order of their commits."""
+        tables, numbers = self._tables, judged.numbers
+        app_ids = {
+            table.name: self._app_id(table) for table in (tables.bronze, tables.silver, tables.quarantine)
+        }
+        quarantine = app_ids["quarantine"]
+        return [
+            _Part("bronze", tables.bronze, app_ids["bronze"], F.lit(True), bronze_columns(), numbers.read),
+            _Part(
+                "silver",
+                tables.silver,
+                app_ids["silver"],
+                is_silver(),
+                silver_columns(self._dataset),
+                numbers.verdicts[SILVER],
+            ),
+            _Part(
+                "quarantine",
+                tables.quarantine,
+                quarantine,
+                is_quarantined() & ~is_changed(),
+                quarantine_columns(),
+                numbers.quarantine - judged.changed,
+            ),
+            # On its own: a driver that died may have committed the others, by the contract of its day.
+            _Part(
+                "changed",
+                tables.quarantine,
+                f"{quarantine}:contract_changed",
+                is_changed(),
+                quarantine_columns(),
+                judged.changed,
+            ),
+        ]
+
+    def _write_files(self, judged: Judged, parts: Sequence[_Part]) -> dict[str, list[DataFile]]:
+        """The data files of the parts, in one pass over the records (two for a history of many hours)."""
+        partitions = len(placement.touched_partitions(judged.rows, self._dataset)[1])
+        apart = [part for part in parts if part.name == "silver" and partitions > MANY_PARTITIONS]
+        together = [part for part in parts if part not in apart]
+        files: dict[str, list[DataFile]] = {}
+        if together:
+            cores = self._spark.sparkContext.defaultParallelism
+            few = max(1, min(cores, -(-judged.numbers.read // ROWS_A_FILE)))
+            files |= _write_parts(judged.records.coalesce(few), together)
+        if apart:
+            # A partition's rows come together, so that each has one file.
+            hours = placement.silver_partition(self._dataset).values()
+            files |= _write_parts(judged.records.where(is_silver()).repartition(*hours), apart)
+        return files
+
+    def _append(self, part: _Part, files: Sequence[DataFile] | None, batch_id: int) -> Commit:
+        """Commit a part's files; None were needed when a driver that died had committed it."""
+        if files is None:
+            commit = part.table.committed(part.app_id, batch_id)
+        else:
+            written = sum(file.rows for file in files)
+            accounting.check_written(part.table.name, written, part.expected)
+            self._guard()
+            commit = part.table.append(files, part.app_id, batch_id)
+        accounting.check_written(part.table.name, commit.rows, part.expected)
         return commit
 
-    def _quarantine_and_details(
-        self, judged: Judged, batch_id: int
-    ) -> tuple[list[Commit | None], dict[str, int], dict[str, int], list[datetime | None]]:
-        numbers, records = judged.numbers, judged.records
-        rows = self._quarantine_rows(judged)
-        table = self._tables.quarantine
-        commits = [
-            self._append(table, rows.where(~is_changed()), batch_id, numbers.quarantine - judged.changed),
-            # On its own: a driver that died may have committed the others, by the contract of its day.
-            self._append(table, rows.where(is_changed()), batch_id, judged.changed, ":contract_changed"),
-        ]
-        rejected = records.where(F.col("verdict") == REJECTED)
-        by_reason = _counts(rejected.select(F.explode("reasons"))) if numbers.verdicts[REJECTED] else {}
-        unknown = _counts(records.select(F.explode("unknown"))) if numbers.with_unknown else {}
-        waits: list[datetime | None] = [None, None, None]
-        if numbers.verdicts[SILVER]:
-            # The longest waits belong to the earliest timestamps.
-            micros = F.unix_micros("timestamp")
-            asked = F.percentile_approx(micros, F.array(F.lit(0.5), F.lit(0.05), F.lit(0.0)), 1000)
-            found = records.where(F.col("verdict") == SILVER).agg(asked).first()
-            waits = [moment(value) for value in found[0]] if found else waits
-        return commits, by_reason, unknown, waits
 
-    def _bronze_rows(self, judged: Judged) -> DataFrame:
-        frame = self._few_files(judged.records, judged.numbers.read)
-        return bronze_rows(frame)
+@dataclass(frozen=True)
+class _Part:
+    """What a batch adds to a table by one commit: the `columns` of the records `where` it is so."""
 
-    def _quarantine_rows(self, judged: Judged) -> DataFrame:
-        frame = judged.records.where(F.col("verdict").isin(LATE, REJECTED))
-        rows = self._few_files(frame, judged.numbers.quarantine)
-        return quarantine_rows(rows)
+    name: str
+    table: LakeTable
+    app_id: str
+    where: Column
+    columns: Sequence[Column]
+    expected: int
 
-    def _silver_rows(self, judged: Judged, partitions: int) -> DataFrame:
-        frame = judged.records.where(F.col("verdict") == SILVER)
-        if partitions > MANY_PARTITIONS:
-            frame = frame.repartition(*placement.silver_partition(self._dataset).values())
-        else:
-            frame = self._few_files(frame, judged.numbers.verdicts[SILVER])
-        return silver_rows(frame, self._dataset)
 
-    def _few_files(self, frame: DataFrame, rows: int) -> DataFrame:
-        cores = self._spark.sparkContext.defaultParallelism
-        return frame.coalesce(max(1, min(cores, -(-rows // ROWS_A_FILE))))
+def _write_parts(records: DataFrame, parts: Sequence[_Part]) -> dict[str, list[DataFile]]:
+    rows = [F.when(part.where, F.struct(*part.columns)).alias(part.name) for part in parts]
+    return write_data_files(records.select(*rows), {part.name: part.table.layout for part in parts})
+
+
+def _details(judged: Judged) -> tuple[dict[str, int], dict[str, int], list[datetime | None]]:
+    """Rejected records by reason, unknown fields by name, Kafka's time at p50, p05 and first of silver's."""
+    numbers, records = judged.numbers, judged.records
+    rejected = records.where(F.col("verdict") == REJECTED)
+    by_reason = _counts(rejected.select(F.explode("reasons"))) if numbers.verdicts[REJECTED] else {}
+    unknown = _counts(records.select(F.explode("unknown"))) if numbers.with_unknown else {}
+    waits: list[datetime | None] = [None, None, None]
+    if numbers.verdicts[SILVER]:
+        # The longest waits belong to the earliest timestamps.
+        micros = F.unix_micros("timestamp")
+        asked = F.percentile_approx(micros, F.array(F.lit(0.5), F.lit(0.05), F.lit(0.0)), 1000)
+        found = records.where(is_silver()).agg(asked).first()
+        waits = [moment(value) for value in found[0]] if found else waits
+    return by_reason, unknown, waits
 
 
 def _counts(names: DataFrame) -> dict[str, int]:

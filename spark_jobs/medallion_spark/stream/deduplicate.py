@@ -7,12 +7,18 @@ exactly, and they may be all of them: a re-delivery.
 
 from __future__ import annotations
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from medallion_contracts.model import Dataset
 
 COORDINATES = ("topic", "partition", "offset")
+
+REPEATS = pa.schema(
+    [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("repeat", pa.string())]
+)
+"""What `find_repeats` and `find_superseded` give."""
 
 
 def key_hash(dataset: Dataset) -> Column:
@@ -25,7 +31,8 @@ def find_suspects(candidates: DataFrame, silver: DataFrame | None, dataset: Data
 
     Args:
         candidates: records with `fields`.
-        silver: as `silver_versions` gives it, the partitions the candidates touch; None when it is empty.
+        silver: `fields` of silver's rows that the candidates may repeat, at least the key and the event time;
+            None when there are none.
         dataset: its contracts.
 
     Returns:
@@ -42,14 +49,6 @@ def find_suspects(candidates: DataFrame, silver: DataFrame | None, dataset: Data
     return counted.where("times > 1 AND is_candidate = 1").select("key_hash")
 
 
-def silver_versions(silver: DataFrame, dataset: Dataset) -> DataFrame:
-    """Silver's rows as `find_repeats` compares them: coordinates and `fields`."""
-    return silver.select(
-        *(F.col(f"_{name}").alias(name) for name in COORDINATES),
-        F.struct(*dataset.events.column_names).alias("fields"),
-    )
-
-
 def find_repeats(
     candidates: DataFrame, silver: DataFrame | None, suspects: DataFrame, dataset: Dataset
 ) -> DataFrame:
@@ -61,7 +60,7 @@ def find_repeats(
 
     Args:
         candidates: coordinates and `fields`, complete.
-        silver: as `silver_versions` gives it; None when it is empty.
+        silver: coordinates and `fields` of silver's rows; None when there are none.
         suspects: of `find_suspects`.
         dataset: its contracts.
 
@@ -74,19 +73,18 @@ def find_repeats(
         hashed = rows.select(*columns, F.lit(origin).alias("origin"), key_hash(dataset).alias("key_hash"))
         return hashed.join(suspects, "key_hash", "left_semi").drop("key_hash")
 
-    mine = suspected(candidates, 1)
-    rows = mine
+    rows = suspected(candidates, 1)
+    versions = Window.partitionBy(f"fields.{dataset.key}", f"fields.{dataset.event_time}")
     if silver is not None:
-        others = suspected(silver, 0).join(mine.select(*COORDINATES), list(COORDINATES), "left_anti")
-        rows = others.select(*columns, "origin").unionAll(mine.select(*columns, "origin"))
-    versions = Window.partitionBy(f"fields.{dataset.key}", f"fields.{dataset.event_time}").orderBy(
-        "origin", *COORDINATES
-    )
+        everything = rows.unionAll(suspected(silver, 0))
+        is_candidate = F.max("origin").over(Window.partitionBy(*COORDINATES)) == 1
+        rows = everything.withColumn("is_candidate", is_candidate).where("origin = 1 OR NOT is_candidate")
+    in_order = versions.orderBy("origin", *COORDINATES)
     ranked = rows.select(
         *columns,
         "origin",
-        F.row_number().over(versions).alias("rank"),
-        F.first("fields").over(versions).alias("first"),
+        F.row_number().over(in_order).alias("rank"),
+        F.first("fields").over(in_order).alias("first"),
     )
     return ranked.where("origin = 1 AND rank > 1").select(
         *COORDINATES,

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
+from operator import and_, or_
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from medallion_contracts.errors import StreamError
@@ -82,22 +85,26 @@ def touched_partitions(
         names = names[:-1]
 
 
-def touched_rows(silver: DataFrame, names: Sequence[str], touched: Sequence[Touched], time: str) -> DataFrame:
-    """Silver's rows in the touched partitions and ranges of event time: other files are not opened."""
-    if names:
-        in_partition = [
-            _all([F.col(name) == F.lit(value) for name, value in zip(names, one.values, strict=True)])
-            for one in touched
+def touched_files(files: pa.Table, names: Sequence[str], touched: Sequence[Touched], time: str) -> list[str]:
+    """Paths of silver's files that may hold rows of the touched partitions in their ranges of event time.
+
+    Args:
+        files: of `LakeTable.files`.
+        names: of `touched_partitions`.
+        touched: of `touched_partitions`.
+        time: name of the event time.
+    """
+    if not len(files):
+        return []
+    smallest, largest = pc.field(f"min.{time}"), pc.field(f"max.{time}")
+    conditions = []
+    for one in touched:
+        in_partition = [pc.field(f"partition.{n}") == v for n, v in zip(names, one.values, strict=True)]
+        # A file without statistics may hold anything.
+        in_range = [
+            smallest.is_null() | (smallest <= pa.scalar(one.latest)),
+            largest.is_null() | (largest >= pa.scalar(one.earliest)),
         ]
-        silver = silver.where(_any(in_partition))
-    return silver.where(
-        _any([F.col(time).between(F.lit(one.earliest), F.lit(one.latest)) for one in touched])
-    )
-
-
-def _all(conditions: Sequence[Column]) -> Column:
-    return reduce(lambda left, right: left & right, conditions)
-
-
-def _any(conditions: Sequence[Column]) -> Column:
-    return reduce(lambda left, right: left | right, conditions)
+        conditions.append(reduce(and_, [*in_partition, *in_range]))
+    found: list[str] = files.filter(reduce(or_, conditions))["path"].to_pylist()
+    return found

@@ -1,4 +1,4 @@
-"""From judged records to the rows of silver and quarantine, and from bronze's rows back to judged records."""
+"""From judged records to the rows of the lake's tables, and from bronze's rows back to judged records."""
 
 from __future__ import annotations
 
@@ -18,16 +18,25 @@ from medallion_spark.stream.source import RECORD_COLUMNS
 
 ORIGIN = ("_query_id", "_batch_id", "ingested_at", "contract_hash")
 """Columns of judged records, as bronze has them: the micro-batch that judged, its clock, its contract."""
-_DECISION = ("_query_id", "_batch_id", "verdict", "reasons", "contract_hash")
 
 
-def bronze_rows(judged: DataFrame) -> DataFrame:
-    """Bronze's rows of the judged records: every one of them."""
-    return judged.select(*_record(), "ingested_at", _ingest_date(), *_DECISION)
+def is_silver() -> Column:
+    """Whether a judged record goes to silver."""
+    return F.col("verdict") == SILVER
 
 
-def silver_rows(judged: DataFrame, dataset: Dataset) -> DataFrame:
-    """Silver's rows, in the contract's columns, of the judged records (`fields`, `defaulted`, `verdict`).
+def is_quarantined() -> Column:
+    """Whether a judged record goes to quarantine."""
+    return F.col("verdict").isin(LATE, REJECTED)
+
+
+def bronze_columns() -> list[Column]:
+    """Bronze's columns of a judged record."""
+    return [*_record(), F.col("ingested_at"), _ingest_date(), *_decision()]
+
+
+def silver_columns(dataset: Dataset) -> list[Column]:
+    """Silver's columns, in the contract's order, of a judged record (`fields`, `defaulted`).
 
     Raises:
         StreamError: the contract of silver has a column that no record can fill.
@@ -45,20 +54,18 @@ def silver_rows(judged: DataFrame, dataset: Dataset) -> DataFrame:
     missing = [name for name in dataset.silver.column_names if name not in ours]
     if missing:
         raise StreamError(f"the stream cannot fill silver's {', '.join(missing)}: change its contract")
-    accepted = judged.where(F.col("verdict") == SILVER)
-    return accepted.select(*(ours[name].alias(name) for name in dataset.silver.column_names))
+    return [ours[name].alias(name) for name in dataset.silver.column_names]
 
 
-def quarantine_rows(judged: DataFrame) -> DataFrame:
-    """Quarantine's rows of the judged records; the same record gets the same id on every execution."""
-    identity = F.sha2(F.concat_ws("/", *COORDINATES), 256)
-    return judged.where(F.col("verdict").isin(LATE, REJECTED)).select(
-        identity.alias("quarantine_id"),
+def quarantine_columns() -> list[Column]:
+    """Quarantine's columns of a judged record; the same record gets the same id on every execution."""
+    return [
+        F.sha2(F.concat_ws("/", *COORDINATES), 256).alias("quarantine_id"),
         *_record(),
         F.col("ingested_at").alias("quarantined_at"),
         _ingest_date(),
-        *_DECISION,
-    )
+        *_decision(),
+    ]
 
 
 def _record() -> list[Column]:
@@ -66,6 +73,10 @@ def _record() -> list[Column]:
         F.col(name).alias("timestamp_type") if name == "timestampType" else F.col(name)
         for name in RECORD_COLUMNS
     ]
+
+
+def _decision() -> list[Column]:
+    return [F.col(name) for name in ("_query_id", "_batch_id", "verdict", "reasons", "contract_hash")]
 
 
 def _ingest_date() -> Column:

@@ -1,7 +1,7 @@
 """The lake tables of the stream: their columns, and appends that are safe to repeat.
 
-Spark writes the rows. The log is read, and tables are created, by `deltalake`: that takes milliseconds
-where a Spark job takes a second.
+The tasks of a Spark job write the data files (module `data_files`). Tables are created, read in the log and
+committed to by `deltalake`: that takes milliseconds where a Spark job takes a second.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import TableNotFoundError
-from pyspark.sql import DataFrame
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction
 
 from medallion_contracts.compile_arrow import arrow_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
+from medallion_spark.stream.data_files import DataFile, FileLayout, written_at
 
 FENCED = 2**63 - 1
 """txnVersion of the empty commit that shuts out a query for good."""
@@ -131,13 +132,21 @@ class LakeTable:
         """The newest version."""
         return int(self.log().version())
 
+    def files(self) -> pa.Table:
+        """The files of the newest version: `path`, `partition.<column>`, `min.<column>`, `max.<column>`."""
+        return pa.table(self.log().get_add_actions(flatten=True))
+
     def holds(self, app_id: str, batch_id: int) -> bool:
         """Whether the app has committed the batch.
 
         Raises:
             StreamError: the app is fenced off.
         """
-        last = self.log().transaction_version(app_id)
+        return self._holds(self.log(), app_id, batch_id)
+
+    @staticmethod
+    def _holds(log: DeltaTable, app_id: str, batch_id: int) -> bool:
+        last = log.transaction_version(app_id)
         if last == FENCED:
             raise StreamError(
                 f"query {app_id.partition(':')[0]} was ended by a recovery and another one follows it: "
@@ -150,35 +159,57 @@ class LakeTable:
         log = self.log()
         if log.transaction_version(app_id) == FENCED:
             return False
-        log.create_write_transaction(
-            [],
-            mode="append",
-            schema=log.schema(),
-            partition_by=list(self.partitioned_by),
-            commit_properties=CommitProperties(app_transactions=[Transaction(app_id, FENCED)]),
-        )
-        self._log = None
+        self._commit(log, [], Transaction(app_id, FENCED), f"{app_id} is closed")
         return True
 
-    def append(self, rows: DataFrame, app_id: str, batch_id: int) -> Commit:
-        """Append the rows as the app's batch; a batch that is there already is left as it is.
+    @property
+    def layout(self) -> FileLayout:
+        """How `data_files` writes this table's files."""
+        return FileLayout(self.path, self.schema, self.partitioned_by, self.statistics, self.storage)
+
+    def append(self, files: Sequence[DataFile], app_id: str, batch_id: int) -> Commit:
+        """Append the files as the app's batch; a batch that is there already is left as it is.
 
         Raises:
             StreamError: another driver has committed the batch meanwhile.
         """
-        if self.holds(app_id, batch_id):
+        log = self.log()
+        if self._holds(log, app_id, batch_id):
             return self.committed(app_id, batch_id)
-        # The label names this very attempt: Spark skips the append silently when the transaction is there.
+        # It names this very attempt.
         label = f"{_label(app_id, batch_id)}{uuid.uuid4().hex}"
-        (
-            rows.write.format("delta")
-            .mode("append")
-            .option("txnAppId", app_id)
-            .option("txnVersion", batch_id)
-            .option("userMetadata", label)
-            .save(self.path)
-        )
+        try:
+            # On top of the very log looked at above: a commit of the same app in between is a conflict.
+            self._commit(log, files, Transaction(app_id, batch_id), label)
+        except CommitFailedError as error:
+            raise StreamError(
+                f"{self.path}: the commit of batch {batch_id} failed ({error}): another driver writes for "
+                "the same query, or the table was replaced"
+            ) from error
         return self.committed(app_id, batch_id, label)
+
+    def _commit(
+        self, log: DeltaTable, files: Sequence[DataFile], transaction: Transaction, label: str
+    ) -> None:
+        now = written_at()
+        log.create_write_transaction(
+            [AddAction(f.path, f.bytes, dict(f.partition), now, True, f.statistics) for f in files],
+            mode="append",
+            schema=log.schema(),
+            partition_by=list(self.partitioned_by),
+            commit_properties=CommitProperties(
+                # As Spark's own commits tell it in the table's history.
+                custom_metadata={
+                    "userMetadata": label,
+                    "operationMetrics": {
+                        "numFiles": str(len(files)),
+                        "numOutputRows": str(sum(f.rows for f in files)),
+                        "numOutputBytes": str(sum(f.bytes for f in files)),
+                    },
+                },
+                app_transactions=[transaction],
+            ),
+        )
 
     def committed(self, app_id: str, batch_id: int, label: str | None = None) -> Commit:
         """The commit of the app's batch; with `label`, the one of this attempt.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,6 +16,7 @@ from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
 from medallion_spark.stream import accounting, deduplicate, placement
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER, Numbers, Row
+from medallion_spark.stream.data_files import read_data_files
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.parsing import Lateness, Watermarks, parse_records
 from medallion_spark.stream.rows import derive
@@ -35,20 +38,19 @@ class Judged:
     """A micro-batch with its verdicts.
 
     `records` are those of `parse_records` with `verdict`, the final `reasons` and the columns of ORIGIN;
-    `kept` are held in memory; `changed` counts the `contract_changed`.
+    `kept` is what of it is held in memory; `changed` counts the `contract_changed`.
     """
 
     records: DataFrame
     rows: Sequence[Row]
     numbers: Numbers
     is_derived: bool
-    kept: tuple[DataFrame, ...]
+    kept: DataFrame
     changed: int = 0
 
     def release(self) -> None:
         """Free the memory."""
-        for frame in self.kept:
-            frame.unpersist()
+        self.kept.unpersist()
 
 
 class Verdicts:
@@ -104,52 +106,59 @@ class Verdicts:
         if lateness is not None:
             accounting.check_one_task_each(rows)
         numbers = accounting.count(rows)
-        repeats = self._repeats(first, rows) if numbers.verdicts[SILVER] else None
-        kept = [first]
         judged = first
-        if repeats is not None:
-            found = {row["repeat"]: row["count"] for row in repeats.groupBy("repeat").count().collect()}
-            kept.append(repeats)
-            numbers = numbers.after_repeats(found)
-            if found:
-                judged = _with_repeats(first, repeats)
+        if numbers.verdicts[SILVER]:
+            repeats = self._repeats(first, rows)
+            numbers = numbers.after_repeats(Counter(repeats["repeat"].to_pylist()))
+            if len(repeats):
+                judged = _with_repeats(first, self._spark.createDataFrame(repeats))
         accounting.check_balance(numbers)
-        return Judged(judged, rows, numbers, False, tuple(kept))
+        return Judged(judged, rows, numbers, False, first)
 
-    def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> DataFrame | None:
-        """Candidates that repeat a version, held in memory; None when there are none."""
+    def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> pa.Table:
+        """The candidates that repeat a version: coordinates and `repeat`.
+
+        They are fetched, so that the plans made of them do not look for them again.
+        """
         dataset = self._dataset
         candidates = first.where(F.col("verdict") == SILVER).select(*deduplicate.COORDINATES, "fields")
-        if self._options.deduplicate == "latest":
-            superseded = deduplicate.find_superseded(candidates, dataset)
-            latest = candidates.join(superseded, list(deduplicate.COORDINATES), "left_anti")
-            repeats = self._exact_repeats(latest, rows)
-            return (superseded if repeats is None else superseded.unionAll(repeats)).persist()
-        return self._exact_repeats(candidates, rows)
-
-    def _exact_repeats(self, candidates: DataFrame, rows: Sequence[Row]) -> DataFrame | None:
-        silver = self._touched_silver(rows)
-        suspects = deduplicate.find_suspects(candidates, silver, self._dataset).persist()
-        try:
-            if not suspects.count():
-                return None
-            # Pinned in memory: the plan must not read silver again after this batch's append.
-            repeats = deduplicate.find_repeats(candidates, silver, F.broadcast(suspects), self._dataset)
-            return repeats.localCheckpoint()
-        finally:
-            suspects.unpersist()
-
-    def _touched_silver(self, rows: Sequence[Row]) -> DataFrame | None:
-        """Silver's versions where the batch may repeat them, pinned to today's version of the table."""
-        version = self._tables.silver.version()
-        if version == 0:
-            return None
-        names, touched = placement.touched_partitions(rows, self._dataset)
-        silver = (
-            self._spark.read.format("delta").option("versionAsOf", version).load(self._tables.silver.path)
+        if self._options.deduplicate == "versions":
+            return self._exact_repeats(candidates, rows)
+        superseded = deduplicate.find_superseded(candidates, dataset).toArrow().cast(deduplicate.REPEATS)
+        latest = candidates.join(
+            F.broadcast(self._spark.createDataFrame(superseded)), list(deduplicate.COORDINATES), "left_anti"
         )
-        found = placement.touched_rows(silver, names, touched, self._dataset.event_time)
-        return deduplicate.silver_versions(found, self._dataset)
+        return pa.concat_tables([superseded, self._exact_repeats(latest, rows)])
+
+    def _exact_repeats(self, candidates: DataFrame, rows: Sequence[Row]) -> pa.Table:
+        dataset, files = self._dataset, self._touched_files(rows)
+        keys = self._silver(files, (dataset.key, dataset.event_time))
+        hashes = deduplicate.find_suspects(candidates, keys, dataset).toArrow()
+        if not len(hashes):
+            return deduplicate.REPEATS.empty_table()
+        suspects = F.broadcast(self._spark.createDataFrame(hashes))
+        silver = self._silver(files, dataset.events.column_names, with_coordinates=True)
+        repeats = deduplicate.find_repeats(candidates, silver, suspects, dataset)
+        return repeats.toArrow().cast(deduplicate.REPEATS)
+
+    def _touched_files(self, rows: Sequence[Row]) -> list[str]:
+        """Silver's files, as of now, that may hold what the batch repeats."""
+        names, touched = placement.touched_partitions(rows, self._dataset)
+        return placement.touched_files(self._tables.silver.files(), names, touched, self._dataset.event_time)
+
+    def _silver(
+        self, files: Sequence[str], fields: Sequence[str], *, with_coordinates: bool = False
+    ) -> DataFrame | None:
+        """Silver's rows as records: `fields`, and the coordinates if wanted; None when there are no files."""
+        if not files:
+            return None
+        coordinates = [f"_{name}" for name in deduplicate.COORDINATES] if with_coordinates else []
+        layout = self._tables.silver.layout
+        rows = read_data_files(self._spark, layout, files, [*coordinates, *fields])
+        return rows.select(
+            *(F.col(name).alias(name.removeprefix("_")) for name in coordinates),
+            F.struct(*fields).alias("fields"),
+        )
 
     def derive(self, query_id: str, batch_id: int) -> Judged:
         """The verdicts that bronze has for a batch, with the rows that today's contract makes of them."""
@@ -170,7 +179,7 @@ class Verdicts:
         numbers = accounting.count(rows)
         accounting.check_balance(numbers)
         changed = first.where(is_changed()).count()
-        return Judged(first, rows, numbers, True, (first,), changed)
+        return Judged(first, rows, numbers, True, first, changed)
 
     def _made(self, query_id: str, batch_id: int) -> DataFrame | None:
         """Coordinates of the rows that silver has of the batch; None when it has not been written."""

@@ -15,8 +15,8 @@ from medallion_spark.stream.accounting import (
     Numbers,
     account,
     check_balance,
-    check_committed,
     check_one_task_each,
+    check_written,
     count,
 )
 from medallion_spark.stream.ledger import Source
@@ -113,9 +113,9 @@ def test_more_repeats_than_candidates_are_an_error() -> None:
 
 
 def test_a_commit_of_other_than_the_expected_rows_is_an_error() -> None:
-    check_committed("silver", 5, 5)
-    with pytest.raises(BalanceError, match="silver committed 4 rows of the batch, the verdicts say 5"):
-        check_committed("silver", 4, 5)
+    check_written("silver", 5, 5)
+    with pytest.raises(BalanceError, match="silver has 4 rows of the batch, the verdicts say 5"):
+        check_written("silver", 4, 5)
 
 
 def test_a_partition_in_two_tasks_is_an_error() -> None:
