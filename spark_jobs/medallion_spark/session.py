@@ -13,6 +13,9 @@ from medallion_spark.lake_access import LakeAccess, log_in
 
 EXECUTOR_WAIT_SECONDS = 60
 
+ARROW_BYTES = 32 * 1024 * 1024
+"""About how large a batch of rows to Python may be."""
+
 _SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -28,7 +31,7 @@ _SETTINGS = {
     # would compile all of them anew each time.
     "spark.sql.codegen.cache.maxEntries": "2000",
     # One record may be 1 MB: a batch to Python is bounded in bytes as well as in rows.
-    "spark.sql.execution.arrow.maxBytesPerBatch": str(32 * 1024 * 1024),
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(ARROW_BYTES),
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.redaction.regex": "(?i)secret|password|passwd|token|jaas|credential|access[.]?key|account[.]?key",
     # The pages show at most so many old jobs: the driver lives for months in 1 GiB.

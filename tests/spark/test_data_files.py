@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from medallion_spark.stream import data_files
-from medallion_spark.stream.data_files import DataFile, read_data_files, write_data_files
+from medallion_spark.stream.data_files import DataFile, FileWriter, read_data_files
 from medallion_spark.stream.tables import LakeTable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,50 +54,37 @@ def table_in(folder: Path, schema: pa.Schema = SCHEMA) -> LakeTable:
     return table
 
 
-def written(spark: SparkSession, table: LakeTable) -> list[DataFile]:
-    """The files of ROWS; odd ids go to another table."""
-    frame = spark.createDataFrame(pa.Table.from_pylist(ROWS, schema=SCHEMA)).coalesce(1)
-    row = F.when(F.col("id") % 2 == 0, F.struct(*SCHEMA.names)).alias("things")
-    other = F.when(F.col("id") % 2 == 1, F.struct("id", "hour")).alias("other")
-    ids = LakeTable("ids", f"{table.path}-ids", pa.schema([("id", pa.int64())]), (), ("id",))
-    ids.prepare()
-    files = write_data_files(frame.select(row, other), {"things": table.layout, "other": ids.layout})
-    assert sum(file.rows for file in files["other"]) == 10
-    return files["things"]
-
-
-def expected() -> list[dict[str, Any]]:
-    return [row for row in ROWS if row["id"] % 2 == 0]
+def written(table: LakeTable) -> list[DataFile]:
+    writer = FileWriter(table.layout)
+    for start in range(0, len(ROWS), 7):
+        writer.add(pa.Table.from_pylist(ROWS[start : start + 7], schema=SCHEMA))
+    return list(writer.close())
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
-def test_a_row_is_in_the_tables_that_it_belongs_to_with_its_very_values(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_what_is_committed_is_read_back_with_its_very_values(spark: SparkSession, tmp_path: Path) -> None:
     table = table_in(tmp_path)
-    files = written(spark, table)
+    files = written(table)
     assert DeltaTable(table.path).to_pyarrow_table().num_rows == 0, "written is not committed"
-    assert table.append(files, "app", 0).rows == 10
+    assert table.append(files, "app", 0).rows == 20
     by_arrow = DeltaTable(table.path).to_pyarrow_table().to_pylist()
-    assert in_order(by_arrow) == expected()
+    assert in_order(by_arrow) == ROWS
     by_spark = spark.read.format("delta").load(table.path).toArrow().to_pylist()
-    assert in_order(by_spark) == expected()
+    assert in_order(by_spark) == ROWS
 
 
-def test_each_partition_has_one_file_a_task_with_the_ends_of_its_columns(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    files = written(spark, table_in(tmp_path))
+def test_each_partition_has_one_file_with_the_ends_of_its_columns(tmp_path: Path) -> None:
+    files = written(table_in(tmp_path))
     assert {tuple(file.partition.items()) for file in files} == {
         (("day", "2026-03-01"), ("hour", str(hour))) for hour in (12, 13, 14)
     }
     assert len(files) == 3
     [first] = [file for file in files if file.partition["hour"] == "12"]
     assert json.loads(first.statistics) == {
-        "numRecords": 4,
+        "numRecords": 7,
         "minValues": {"id": 0, "at": "2026-03-01T12:00:00.000000Z"},
         "maxValues": {"id": 18, "at": "2026-03-01T12:00:00.000018Z"},
         "nullCount": {"id": 0, "at": 0},
@@ -106,29 +93,30 @@ def test_each_partition_has_one_file_a_task_with_the_ends_of_its_columns(
 
 def test_spark_skips_files_by_what_they_tell_to_the_microsecond(spark: SparkSession, tmp_path: Path) -> None:
     table = table_in(tmp_path)
-    table.append(written(spark, table), "app", 0)
+    table.append(written(table), "app", 0)
     found = spark.read.format("delta").load(table.path)
     at = F.lit(NOON + timedelta(hours=1, microseconds=16))
-    assert [row["id"] for row in found.where(F.col("at") >= at).where("hour = 13").collect()] == [16]
+    assert in_order(found.where(F.col("at") >= at).where("hour = 13").toArrow().to_pylist()) == [
+        ROWS[16],
+        ROWS[19],
+    ]
 
 
-def test_rows_beyond_the_buffer_go_to_more_files(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_beyond_the_buffer_go_to_more_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = table_in(tmp_path).layout
-    writer = data_files._Writer(layout)
+    writer = FileWriter(layout)
     monkeypatch.setattr(data_files, "MOST_BUFFERED", 1)
     for row in ROWS[:4]:
-        writer.add(pa.array([row], pa.struct(list(SCHEMA))))
+        writer.add(pa.Table.from_pylist([row], schema=SCHEMA))
         assert writer._buffered == []
     assert [file.rows for file in writer.close()] == [1, 1, 1, 1]
 
 
 def test_a_column_that_a_file_lacks_is_read_as_null(spark: SparkSession, tmp_path: Path) -> None:
     table = table_in(tmp_path)
-    files = written(spark, table)
+    files = written(table)
     table.schema = SCHEMA.append(pa.field("loyalty", pa.string()))
     read = read_data_files(spark, table.layout, [file.path for file in files], ["id", "loyalty", "charges"])
     assert in_order(read.toArrow().to_pylist()) == [
-        {"id": row["id"], "loyalty": None, "charges": row["charges"]} for row in expected()
+        {"id": row["id"], "loyalty": None, "charges": row["charges"]} for row in ROWS
     ]

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from delta.tables import DeltaTable
 from pyspark import StorageLevel
@@ -38,13 +39,7 @@ from medallion_spark.small_files import small_files
 from medallion_spark.stream.accounting import SILVER
 from medallion_spark.stream.control import LEASE_BEAT_SECONDS, STALE_SECONDS, Lease
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.rows import (
-    derive,
-    is_quarantined,
-    is_silver,
-    quarantine_columns,
-    silver_columns,
-)
+from medallion_spark.stream.rows import derive, quarantine_rows, rows_of, silver_rows
 from medallion_spark.stream.tables import LakeTable, StreamTables, stream_tables
 
 AS_JUDGED, JUDGE_AGAIN = "as-judged", "judge-again"
@@ -138,12 +133,12 @@ class Rebuild:
         judged = derive(self._read(tables.bronze), dataset, datetime.now(UTC)).persist(StorageLevel.DISK_ONLY)
         try:
             counts = {row["verdict"]: row["count"] for row in judged.groupBy("verdict").count().collect()}
-            silver = judged.where(is_silver()).select(*silver_columns(dataset))
+            silver = rows_of(judged, partial(silver_rows, dataset=dataset), tables.silver.schema)
             silver_differences = compare_rows(silver, self._read(tables.silver), _SILVER_AT)
             _log.info("silver was, compared with bronze: %s", silver_differences)
             # A partition's rows together: one file each, however many hours there are.
             self._overwrite(tables.silver, silver.repartition(*dataset.silver.partitioned_by))
-            quarantine = judged.where(is_quarantined()).select(*quarantine_columns())
+            quarantine = rows_of(judged, quarantine_rows, tables.quarantine.schema)
             quarantine_differences = compare_rows(quarantine, self._read(tables.quarantine), _QUARANTINE_AT)
             _log.info("quarantine was, compared with bronze: %s", quarantine_differences)
             if not quarantine_differences.are_none:

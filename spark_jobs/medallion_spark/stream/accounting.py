@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from medallion_contracts.errors import BalanceError, StreamError
@@ -29,8 +29,9 @@ def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
 
     Returns:
         rows with `topic`, `partition`, `task`, `hour` (null for what does not go to silver), `rows`, each
-        verdict's count, `key_mismatch`, `with_unknown`, `smallest_offset`, `largest_offset`, `watermark`
-        (largest valid event time), `earliest` and `latest` event time of what goes to silver.
+        verdict's count, `key_mismatch`, `with_unknown`, `smallest_offset`, `largest_offset`,
+        `largest_bytes` (of a record), `watermark` (largest valid event time), `earliest` and `latest` event
+        time of what goes to silver.
     """
     event_time = F.col(f"fields.{dataset.event_time}")
     to_silver = F.col("verdict") == SILVER
@@ -42,6 +43,7 @@ def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
         F.count_if(F.size("unknown") > 0).alias("with_unknown"),
         F.min("offset").alias("smallest_offset"),
         F.max("offset").alias("largest_offset"),
+        F.max(_bytes()).alias("largest_bytes"),
         F.max("event_time").alias("watermark"),
         F.min(F.when(to_silver, event_time)).alias("earliest"),
         F.max(F.when(to_silver, event_time)).alias("latest"),
@@ -49,6 +51,20 @@ def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
     groups = records.groupBy("topic", "partition", "task", hour).agg(*numbers)
     rows: list[Row] = groups.toArrow().to_pylist()
     return rows
+
+
+def _bytes() -> Column:
+    """Bytes of a record: its key, value and headers."""
+    headers = F.aggregate(
+        "headers",
+        F.lit(0),
+        lambda so_far, header: so_far + _length(header["key"]) + _length(header["value"]),
+    )
+    return _length(F.col("key")) + _length(F.col("value")) + F.coalesce(headers, F.lit(0))
+
+
+def _length(value: Column) -> Column:
+    return F.coalesce(F.octet_length(value), F.lit(0))
 
 
 @dataclass(frozen=True)

@@ -20,29 +20,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
-from pyspark import inheritable_thread_target
-from pyspark.sql import Column, DataFrame, SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
 from medallion_spark.stream import accounting, placement
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
-from medallion_spark.stream.data_files import DataFile, write_data_files
+from medallion_spark.stream.data_files import DataFile
 from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.rows import (
-    bronze_columns,
-    is_quarantined,
-    is_silver,
-    quarantine_columns,
-    silver_columns,
-)
+from medallion_spark.stream.rows import bronze_rows, quarantine_rows, silver_rows
 from medallion_spark.stream.tables import Commit, LakeTable, StreamTables
-from medallion_spark.stream.verdicts import Batch, Judged, Verdicts, is_changed, moment
+from medallion_spark.stream.verdicts import Batch, Judged, Verdicts, moment
+from medallion_spark.stream.write_pass import MOST_NAMES, TableRows, Written, write_pass
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +46,6 @@ ROWS_A_FILE = 100_000
 """A batch of fewer rows is written as one file (for each partition of the table)."""
 MANY_PARTITIONS = 64
 """From so many touched partitions on, silver's rows are brought together by partition before the write."""
-MOST_NAMES = 50
-"""Most reasons or unknown fields that a ledger row names."""
 
 
 class MicroBatches:
@@ -135,13 +129,10 @@ class MicroBatches:
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
         numbers = judged.numbers
         sources = accounting.account(judged.rows, self._carried.sources, self._earliest)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            # They need the records only: while one thread plans, the cores work for the other.
-            details = pool.submit(inheritable_thread_target(self._spark)(_details), judged)
-            commits = self._append_all(judged, batch_id)
-            silver_at = self._clock()
-            by_reason, unknown, waits = details.result()
-        p50, p95, longest = (None if moment is None else _seconds(moment, silver_at) for moment in waits)
+        written, commits = self._append_all(judged, batch_id)
+        silver_at = self._clock()
+        # The longest waits belong to the earliest arrivals.
+        p50, p95, longest = (_wait(written.arrival(share), silver_at) for share in (0.5, 0.05, 0.0))
         return LedgerRow(
             sequence=self._carried.sequence + 1,
             query_id=self._query_id,
@@ -159,8 +150,8 @@ class MicroBatches:
             rejected=numbers.verdicts[REJECTED],
             gaps=sum(source.gaps for source in sources.values()),
             lost=sum(source.lost for source in sources.values()),
-            rejected_by_reason=by_reason,
-            unknown_fields=unknown,
+            rejected_by_reason=_most_frequent(written.by_reason),
+            unknown_fields=_most_frequent(written.unknown),
             with_unknown_fields=numbers.with_unknown,
             key_mismatch=numbers.key_mismatch,
             commits=tuple(asdict(commit) for commit in commits),
@@ -169,12 +160,12 @@ class MicroBatches:
             event_to_silver_max=longest,
         )
 
-    def _append_all(self, judged: Judged, batch_id: int) -> list[Commit]:
+    def _append_all(self, judged: Judged, batch_id: int) -> tuple[Written, list[Commit]]:
         """The batch's rows in all tables: files written together, committed one table after the other."""
         parts = [part for part in self._parts(judged) if part.expected]
         missing = [part for part in parts if not part.table.holds(part.app_id, batch_id)]
-        files = self._write_files(judged, missing)
-        return [self._append(part, files.get(part.name), batch_id) for part in parts]
+        written = self._write_files(judged, missing)
+        return written, [self._append(part, written.files.get(part.name), batch_id) for part in parts]
 
     def _parts(self, judged: Judged) -> list[_Part]:
         """In the order of their commits."""
@@ -184,21 +175,19 @@ class MicroBatches:
         }
         quarantine = app_ids["quarantine"]
         return [
-            _Part("bronze", tables.bronze, app_ids["bronze"], F.lit(True), bronze_columns(), numbers.read),
+            _Part("bronze", tables.bronze, app_ids["bronze"], bronze_rows, numbers.read),
             _Part(
                 "silver",
                 tables.silver,
                 app_ids["silver"],
-                is_silver(),
-                silver_columns(self._dataset),
+                partial(silver_rows, dataset=self._dataset),
                 numbers.verdicts[SILVER],
             ),
             _Part(
                 "quarantine",
                 tables.quarantine,
                 quarantine,
-                is_quarantined() & ~is_changed(),
-                quarantine_columns(),
+                partial(_quarantine, changed=False),
                 numbers.quarantine - judged.changed,
             ),
             # On its own: a driver that died may have committed the others, by the contract of its day.
@@ -206,27 +195,25 @@ class MicroBatches:
                 "changed",
                 tables.quarantine,
                 f"{quarantine}:contract_changed",
-                is_changed(),
-                quarantine_columns(),
+                partial(_quarantine, changed=True),
                 judged.changed,
             ),
         ]
 
-    def _write_files(self, judged: Judged, parts: Sequence[_Part]) -> dict[str, list[DataFile]]:
+    def _write_files(self, judged: Judged, parts: Sequence[_Part]) -> Written:
         """The data files of the parts, in one pass over the records (two for a history of many hours)."""
         partitions = len(placement.touched_partitions(judged.rows, self._dataset)[1])
         apart = [part for part in parts if part.name == "silver" and partitions > MANY_PARTITIONS]
         together = [part for part in parts if part not in apart]
-        files: dict[str, list[DataFile]] = {}
-        if together:
-            cores = self._spark.sparkContext.defaultParallelism
-            few = max(1, min(cores, -(-judged.numbers.read // ROWS_A_FILE)))
-            files |= _write_parts(judged.records.coalesce(few), together)
+        cores = self._spark.sparkContext.defaultParallelism
+        few = max(1, min(cores, -(-judged.numbers.read // ROWS_A_FILE)))
+        written = _pass(judged, judged.records.coalesce(few), together)
         if apart:
             # A partition's rows come together, so that each has one file.
             hours = placement.silver_partition(self._dataset).values()
-            files |= _write_parts(judged.records.where(is_silver()).repartition(*hours), apart)
-        return files
+            records = judged.records.where(F.col("verdict") == SILVER).repartition(*hours)
+            written.files |= _pass(judged, records, apart).files
+        return written
 
     def _append(self, part: _Part, files: Sequence[DataFile] | None, batch_id: int) -> Commit:
         """Commit a part's files; None were needed when a driver that died had committed it."""
@@ -243,49 +230,40 @@ class MicroBatches:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a batch adds to a table by one commit: the `columns` of the records `where` it is so."""
+    """What a batch adds to a table by one commit, `expected` rows."""
 
     name: str
     table: LakeTable
     app_id: str
-    where: Column
-    columns: Sequence[Column]
+    rows_of: Callable[[pa.Table], pa.Table]
     expected: int
 
 
-def _write_parts(records: DataFrame, parts: Sequence[_Part]) -> dict[str, list[DataFile]]:
-    rows = [F.when(part.where, F.struct(*part.columns)).alias(part.name) for part in parts]
-    return write_data_files(records.select(*rows), {part.name: part.table.layout for part in parts})
+def _pass(judged: Judged, records: DataFrame, parts: Sequence[_Part]) -> Written:
+    tables = {part.name: TableRows(part.table.layout, part.rows_of) for part in parts}
+    largest = max(row["largest_bytes"] for row in judged.rows)
+    return write_pass(
+        records, tables, repeats=judged.repeats, constants=judged.constants, largest=max(1, largest)
+    )
 
 
-def _details(judged: Judged) -> tuple[dict[str, int], dict[str, int], list[datetime | None]]:
-    """Rejected records by reason, unknown fields by name, Kafka's time at p50, p05 and first of silver's."""
-    numbers, records = judged.numbers, judged.records
-    rejected = records.where(F.col("verdict") == REJECTED)
-    by_reason = _counts(rejected.select(F.explode("reasons"))) if numbers.verdicts[REJECTED] else {}
-    unknown = _counts(records.select(F.explode("unknown"))) if numbers.with_unknown else {}
-    waits: list[datetime | None] = [None, None, None]
-    if numbers.verdicts[SILVER]:
-        # The longest waits belong to the earliest timestamps.
-        micros = F.unix_micros("timestamp")
-        asked = F.percentile_approx(micros, F.array(F.lit(0.5), F.lit(0.05), F.lit(0.0)), 1000)
-        found = records.where(is_silver()).agg(asked).first()
-        waits = [moment(value) for value in found[0]] if found else waits
-    return by_reason, unknown, waits
+def _quarantine(judged: pa.Table, *, changed: bool) -> pa.Table:
+    rows = quarantine_rows(judged)
+    is_here = [(reasons.CONTRACT_CHANGED in found) == changed for found in rows["reasons"].to_pylist()]
+    return rows.filter(pa.array(is_here, pa.bool_()))
 
 
-def _counts(names: DataFrame) -> dict[str, int]:
-    """How often each name comes, the most frequent MOST_NAMES."""
-    counted = names.groupBy("col").count().orderBy(F.desc("count"), "col").limit(MOST_NAMES)
-    return {row["col"]: row["count"] for row in counted.collect()}
+def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent MOST_NAMES, in order."""
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:MOST_NAMES])
 
 
 def _in_order(sources: Iterable[Source]) -> tuple[Source, ...]:
     return tuple(sorted(sources, key=lambda source: (source.topic, source.partition)))
 
 
-def _seconds(earlier: datetime, later: datetime) -> float:
-    return (later - earlier).total_seconds()
+def _wait(arrival: int | None, until: datetime) -> float | None:
+    return None if arrival is None else (until - moment(arrival)).total_seconds()
 
 
 def _line(row: LedgerRow) -> str:

@@ -27,8 +27,6 @@ from pyspark.sql.pandas.types import from_arrow_schema
 MOST_BUFFERED = 128 * 1024 * 1024
 """Bytes of one table that a task gathers before it writes them out, as one file a partition."""
 
-_FOUND = "table string, path string, partition string, bytes bigint, rows bigint, statistics string"
-
 
 @dataclass(frozen=True)
 class FileLayout:
@@ -53,39 +51,6 @@ class DataFile:
     bytes: int
     rows: int
     statistics: str
-
-
-def write_data_files(rows: DataFrame, layouts: Mapping[str, FileLayout]) -> dict[str, list[DataFile]]:
-    """Write files for several tables in one pass over the rows.
-
-    Args:
-        rows: a struct column for each table, named like it and with its columns: null where the table does
-            not get the row. Each task writes one file for each partition of each table, or more if they are
-            large.
-        layouts: by table.
-
-    Returns:
-        the files of each table, none of them committed.
-    """
-
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        writers = {name: _Writer(layout) for name, layout in layouts.items()}
-        for batch in batches:
-            for name, writer in writers.items():
-                writer.add(batch.column(name))
-        found = [
-            {"table": name, **vars(one), "partition": json.dumps(one.partition)}
-            for name, writer in writers.items()
-            for one in writer.close()
-        ]
-        if found:
-            yield pa.RecordBatch.from_pylist(found)
-
-    files: dict[str, list[DataFile]] = {name: [] for name in layouts}
-    for one in rows.select(*layouts).mapInArrow(write, _FOUND).toArrow().to_pylist():
-        partition = json.loads(one.pop("partition"))
-        files[one.pop("table")].append(DataFile(partition=partition, **one))
-    return files
 
 
 def read_data_files(
@@ -128,8 +93,8 @@ def _folder(layout: FileLayout) -> pafs.PyFileSystem:
     return pafs.PyFileSystem(DeltaStorageHandler(layout.uri, dict(layout.storage)))
 
 
-class _Writer:
-    """One task's files of one table."""
+class FileWriter:
+    """One task's files of one table: one for each partition, or more if they are large."""
 
     def __init__(self, layout: FileLayout) -> None:
         self._layout = layout
@@ -138,15 +103,12 @@ class _Writer:
         self._bytes = 0
         self._files: list[DataFile] = []
 
-    def add(self, rows: pa.StructArray) -> None:
-        """Take the rows that are not null."""
-        if rows.null_count == len(rows):
+    def add(self, rows: pa.Table) -> None:
+        """Take rows of the layout's schema."""
+        if not len(rows):
             return
-        mine = rows.drop_null()
-        names = [one.name for one in mine.type]
-        table = pa.Table.from_arrays(mine.flatten(), names=names).select(self._layout.schema.names)
-        self._buffered.append(table.cast(self._layout.schema))
-        self._bytes += table.nbytes
+        self._buffered.append(rows)
+        self._bytes += rows.nbytes
         if self._bytes >= MOST_BUFFERED:
             self._flush()
 

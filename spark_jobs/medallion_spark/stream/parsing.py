@@ -20,7 +20,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
-from pyspark.sql.pandas.types import from_arrow_type
 
 from medallion_contracts import reasons
 from medallion_contracts.compile_arrow import PlainParser, arrow_schema
@@ -59,7 +58,6 @@ def parse_records(
     clock: datetime,
     lateness: Lateness | None,
     reject_unknown: bool = False,
-    batch_id: int | None = None,
 ) -> DataFrame:
     """Parse Kafka records by the contract.
 
@@ -70,43 +68,26 @@ def parse_records(
         clock: of the micro-batch, UTC.
         lateness: None tests nothing (history, replay, records judged before).
         reject_unknown: whether unknown fields are a reason.
-        batch_id: of the micro-batch that judges; None for records that were judged before.
 
     Returns:
         `records` plus `fields` (struct of the event's columns: complete when there are no reasons, otherwise
         only the valid ones), `defaulted`, `unknown`, `reasons` (arrays of strings), `event_time` (valid and
-        not in the future, whatever else is wrong with the record, else null) and `is_late`. With `batch_id`
-        also `_batch_id` and `ingested_at` (the clock).
+        not in the future, whatever else is wrong with the record, else null) and `is_late`.
 
     Raises:
         StreamError: on an executor, when the records do not come in the order lateness needs.
     """
-    # What differs from batch to batch comes from Python: literals would be part of the code that Spark
-    # generates, and each batch would be compiled anew.
-    stamps = {} if batch_id is None else {"_batch_id": _number(batch_id), "ingested_at": _moment(clock)}
-    judged = _judge_function(dataset, clock, lateness, reject_unknown, stamps)(
+    judged = _judge_function(dataset, clock, lateness, reject_unknown)(
         "topic", "partition", "offset", "timestamp", "value"
     )
-    parts = ("fields", "defaulted", "unknown", "reasons", "event_time", "is_late", *stamps)
+    parts = ("fields", "defaulted", "unknown", "reasons", "event_time", "is_late")
     return records.withColumn("_judged", judged).select(
         *records.columns, *(F.col(f"_judged.{name}") for name in parts)
     )
 
 
-def _number(value: int) -> pa.Scalar:
-    return pa.scalar(value, pa.int64())
-
-
-def _moment(value: datetime) -> pa.Scalar:
-    return pa.scalar(_micros(value), pa.timestamp("us", tz="UTC"))
-
-
 def _judge_function(
-    dataset: Dataset,
-    clock: datetime,
-    lateness: Lateness | None,
-    reject_unknown: bool,
-    stamps: Mapping[str, pa.Scalar],
+    dataset: Dataset, clock: datetime, lateness: Lateness | None, reject_unknown: bool
 ) -> Any:
     """The Arrow function of `parse_records`: one call a task, so that it can carry the watermark along."""
     strings = T.ArrayType(T.StringType())
@@ -118,7 +99,6 @@ def _judge_function(
             T.StructField("reasons", strings),
             T.StructField("event_time", T.TimestampType()),
             T.StructField("is_late", T.BooleanType()),
-            *(T.StructField(name, from_arrow_type(stamp.type)) for name, stamp in stamps.items()),
         ]
     )
 
@@ -133,8 +113,6 @@ def _judge_function(
                 else np.zeros(len(topic), dtype=bool)
             )
             result["is_late"] = pa.array(is_late)
-            for name, stamp in stamps.items():
-                result[name] = pa.repeat(stamp, len(topic))
             yield pa.StructArray.from_arrays(list(result.values()), names=list(result))
 
     return arrow_udf(judge, returnType=result_type)  # type: ignore[call-overload]  # no StructType there

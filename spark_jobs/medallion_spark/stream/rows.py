@@ -2,85 +2,100 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from medallion_contracts import reasons
+from medallion_contracts.compile_arrow import arrow_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.stream.accounting import LATE, REJECTED, SILVER
 from medallion_spark.stream.deduplicate import COORDINATES
 from medallion_spark.stream.parsing import parse_records
-from medallion_spark.stream.placement import silver_partition
+from medallion_spark.stream.placement import partition_parts
 from medallion_spark.stream.source import RECORD_COLUMNS
+from medallion_spark.stream.tables import BRONZE_SCHEMA, QUARANTINE_SCHEMA
 
 ORIGIN = ("_query_id", "_batch_id", "ingested_at", "contract_hash")
 """Columns of judged records, as bronze has them: the micro-batch that judged, its clock, its contract."""
 
 
-def is_silver() -> Column:
-    """Whether a judged record goes to silver."""
-    return F.col("verdict") == SILVER
+JUDGED_COLUMNS = (*RECORD_COLUMNS, *ORIGIN, "verdict", "reasons", "fields", "defaulted")
+"""The columns of judged records that the rows of all tables are made of."""
 
 
-def is_quarantined() -> Column:
-    """Whether a judged record goes to quarantine."""
-    return F.col("verdict").isin(LATE, REJECTED)
+def bronze_rows(judged: pa.Table) -> pa.Table:
+    """Bronze's rows of judged records: of every one of them."""
+    return pa.table({**_record(judged), **_decision(judged)}).select(BRONZE_SCHEMA.names).cast(BRONZE_SCHEMA)
 
 
-def bronze_columns() -> list[Column]:
-    """Bronze's columns of a judged record."""
-    return [*_record(), F.col("ingested_at"), _ingest_date(), *_decision()]
-
-
-def silver_columns(dataset: Dataset) -> list[Column]:
-    """Silver's columns, in the contract's order, of a judged record (`fields`, `defaulted`).
+def silver_rows(judged: pa.Table, dataset: Dataset) -> pa.Table:
+    """Silver's rows, in the contract's columns, of the judged records whose verdict it is.
 
     Raises:
         StreamError: the contract of silver has a column that no record can fill.
     """
-    ours: dict[str, Column] = {
-        **{name: F.col(f"fields.{name}") for name in dataset.events.column_names},
-        "defaulted_fields": F.col("defaulted"),
-        **{f"_{name}": F.col(name) for name in COORDINATES},
-        "_query_id": F.col("_query_id"),
-        "_batch_id": F.col("_batch_id"),
-        "_enqueued_at": F.col("timestamp"),
-        "_processed_at": F.col("ingested_at"),
-        **silver_partition(dataset),
+    accepted = judged.filter(pc.field("verdict") == SILVER)
+    fields = accepted["fields"].combine_chunks()
+    moment = fields.field(dataset.event_time)
+    ours: dict[str, Any] = {
+        **{name: fields.field(name) for name in dataset.events.column_names},
+        "defaulted_fields": accepted["defaulted"],
+        **{f"_{name}": accepted[name] for name in COORDINATES},
+        "_query_id": accepted["_query_id"],
+        "_batch_id": accepted["_batch_id"],
+        "_enqueued_at": accepted["timestamp"],
+        "_processed_at": accepted["ingested_at"],
+        **{name: pc.call_function(part, [moment]) for name, part in partition_parts(dataset).items()},
     }
-    missing = [name for name in dataset.silver.column_names if name not in ours]
+    schema = arrow_schema(dataset.silver)
+    missing = [name for name in schema.names if name not in ours]
     if missing:
         raise StreamError(f"the stream cannot fill silver's {', '.join(missing)}: change its contract")
-    return [ours[name].alias(name) for name in dataset.silver.column_names]
+    return pa.table({name: ours[name] for name in schema.names}).cast(schema)
 
 
-def quarantine_columns() -> list[Column]:
-    """Quarantine's columns of a judged record; the same record gets the same id on every execution."""
-    return [
-        F.sha2(F.concat_ws("/", *COORDINATES), 256).alias("quarantine_id"),
-        *_record(),
-        F.col("ingested_at").alias("quarantined_at"),
-        _ingest_date(),
-        *_decision(),
-    ]
+def quarantine_rows(judged: pa.Table) -> pa.Table:
+    """Quarantine's rows of the judged records that go there.
+
+    The same record gets the same id on every execution.
+    """
+    mine = judged.filter(pc.field("verdict").isin([LATE, REJECTED]))
+    coordinates = zip(*(mine[name].to_pylist() for name in COORDINATES), strict=True)
+    ids = [hashlib.sha256("/".join(map(str, one)).encode()).hexdigest() for one in coordinates]
+    ours = {**_record(mine), **_decision(mine), "quarantine_id": pa.array(ids, pa.string())}
+    ours["quarantined_at"] = ours.pop("ingested_at")
+    return pa.table(ours).select(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
 
 
-def _record() -> list[Column]:
-    return [
-        F.col(name).alias("timestamp_type") if name == "timestampType" else F.col(name)
-        for name in RECORD_COLUMNS
-    ]
+def _record(judged: pa.Table) -> dict[str, Any]:
+    names = {"timestampType": "timestamp_type"}
+    return {names.get(name, name): judged[name] for name in RECORD_COLUMNS}
 
 
-def _decision() -> list[Column]:
-    return [F.col(name) for name in ("_query_id", "_batch_id", "verdict", "reasons", "contract_hash")]
+def _decision(judged: pa.Table) -> dict[str, Any]:
+    return {
+        **{name: judged[name] for name in (*ORIGIN, "verdict", "reasons")},
+        "ingest_date": judged["ingested_at"].cast(pa.date32()),
+    }
 
 
-def _ingest_date() -> Column:
-    return F.col("ingested_at").cast("date").alias("ingest_date")
+def rows_of(judged: DataFrame, make: Callable[[pa.Table], pa.Table], schema: pa.Schema) -> DataFrame:
+    """What `make` makes of judged records, batch by batch, as a frame of `schema`."""
+
+    def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield from make(pa.Table.from_batches([batch])).to_batches()
+
+    return judged.select(*JUDGED_COLUMNS).mapInArrow(rows, from_arrow_schema(schema))
 
 
 def derive(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +15,9 @@ from pyspark.sql import functions as F
 from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
 from medallion_spark.stream import accounting, deduplicate, placement
-from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER, Numbers, Row
+from medallion_spark.stream.accounting import LATE, REJECTED, SILVER, Numbers, Row
 from medallion_spark.stream.data_files import read_data_files
+from medallion_spark.stream.deduplicate import COORDINATES, REPEATS
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.parsing import Lateness, Watermarks, parse_records
 from medallion_spark.stream.rows import derive
@@ -37,20 +38,22 @@ class Batch:
 class Judged:
     """A micro-batch with its verdicts.
 
-    `records` are those of `parse_records` with `verdict`, the final `reasons` and the columns of ORIGIN;
-    `kept` is what of it is held in memory; `changed` counts the `contract_changed`.
+    `records`, held in memory, are those of `parse_records` with `verdict`; `repeats` change their verdicts
+    and reasons. What is the same for all is in `constants`, if it is not a column: ORIGIN's columns.
+    `changed` counts the `contract_changed`.
     """
 
     records: DataFrame
+    repeats: pa.Table
+    constants: Mapping[str, pa.Scalar]
     rows: Sequence[Row]
     numbers: Numbers
-    is_derived: bool
-    kept: DataFrame
+    is_derived: bool = False
     changed: int = 0
 
     def release(self) -> None:
         """Free the memory."""
-        self.kept.unpersist()
+        self.records.unpersist()
 
 
 class Verdicts:
@@ -92,28 +95,25 @@ class Verdicts:
             clock=batch.clock,
             lateness=lateness,
             reject_unknown=options.reject_unknown_fields,
-            batch_id=batch.batch_id,
         )
         verdict = F.when(F.size("reasons") > 0, REJECTED).when(F.col("is_late"), LATE).otherwise(SILVER)
-        first = parsed.select(
-            "*",
-            F.lit(batch.query_id).alias("_query_id"),
-            F.lit(dataset.fingerprint).alias("contract_hash"),
-            verdict.alias("verdict"),
-            F.spark_partition_id().alias("task"),
-        ).persist(StorageLevel.MEMORY_AND_DISK)
+        first = parsed.select("*", verdict.alias("verdict"), F.spark_partition_id().alias("task")).persist(
+            StorageLevel.MEMORY_AND_DISK
+        )
         rows = accounting.summarise(first, dataset)
         if lateness is not None:
             accounting.check_one_task_each(rows)
         numbers = accounting.count(rows)
-        judged = first
-        if numbers.verdicts[SILVER]:
-            repeats = self._repeats(first, rows)
-            numbers = numbers.after_repeats(Counter(repeats["repeat"].to_pylist()))
-            if len(repeats):
-                judged = _with_repeats(first, self._spark.createDataFrame(repeats))
+        repeats = self._repeats(first, rows) if numbers.verdicts[SILVER] else REPEATS.empty_table()
+        numbers = numbers.after_repeats(Counter(repeats["repeat"].to_pylist()))
         accounting.check_balance(numbers)
-        return Judged(judged, rows, numbers, False, first)
+        constants = {
+            "_query_id": pa.scalar(batch.query_id),
+            "_batch_id": pa.scalar(batch.batch_id, pa.int64()),
+            "ingested_at": pa.scalar(batch.clock, pa.timestamp("us", tz="UTC")),
+            "contract_hash": pa.scalar(dataset.fingerprint),
+        }
+        return Judged(first, repeats, constants, rows, numbers)
 
     def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> pa.Table:
         """The candidates that repeat a version: coordinates and `repeat`.
@@ -121,12 +121,12 @@ class Verdicts:
         They are fetched, so that the plans made of them do not look for them again.
         """
         dataset = self._dataset
-        candidates = first.where(F.col("verdict") == SILVER).select(*deduplicate.COORDINATES, "fields")
+        candidates = first.where(F.col("verdict") == SILVER).select(*COORDINATES, "fields")
         if self._options.deduplicate == "versions":
             return self._exact_repeats(candidates, rows)
-        superseded = deduplicate.find_superseded(candidates, dataset).toArrow().cast(deduplicate.REPEATS)
+        superseded = deduplicate.find_superseded(candidates, dataset).toArrow().cast(REPEATS)
         latest = candidates.join(
-            F.broadcast(self._spark.createDataFrame(superseded)), list(deduplicate.COORDINATES), "left_anti"
+            F.broadcast(self._spark.createDataFrame(superseded)), list(COORDINATES), "left_anti"
         )
         return pa.concat_tables([superseded, self._exact_repeats(latest, rows)])
 
@@ -135,11 +135,11 @@ class Verdicts:
         keys = self._silver(files, (dataset.key, dataset.event_time))
         hashes = deduplicate.find_suspects(candidates, keys, dataset).toArrow()
         if not len(hashes):
-            return deduplicate.REPEATS.empty_table()
+            return REPEATS.empty_table()
         suspects = F.broadcast(self._spark.createDataFrame(hashes))
         silver = self._silver(files, dataset.events.column_names, with_coordinates=True)
         repeats = deduplicate.find_repeats(candidates, silver, suspects, dataset)
-        return repeats.toArrow().cast(deduplicate.REPEATS)
+        return repeats.toArrow().cast(REPEATS)
 
     def _touched_files(self, rows: Sequence[Row]) -> list[str]:
         """Silver's files, as of now, that may hold what the batch repeats."""
@@ -152,7 +152,7 @@ class Verdicts:
         """Silver's rows as records: `fields`, and the coordinates if wanted; None when there are no files."""
         if not files:
             return None
-        coordinates = [f"_{name}" for name in deduplicate.COORDINATES] if with_coordinates else []
+        coordinates = [f"_{name}" for name in COORDINATES] if with_coordinates else []
         layout = self._tables.silver.layout
         rows = read_data_files(self._spark, layout, files, [*coordinates, *fields])
         return rows.select(
@@ -179,7 +179,7 @@ class Verdicts:
         numbers = accounting.count(rows)
         accounting.check_balance(numbers)
         changed = first.where(is_changed()).count()
-        return Judged(first, rows, numbers, True, first, changed)
+        return Judged(first, REPEATS.empty_table(), {}, rows, numbers, is_derived=True, changed=changed)
 
     def _made(self, query_id: str, batch_id: int) -> DataFrame | None:
         """Coordinates of the rows that silver has of the batch; None when it has not been written."""
@@ -188,27 +188,12 @@ class Verdicts:
             return None
         silver = self._spark.read.format("delta").load(table.path)
         mine = silver.where((F.col("_query_id") == query_id) & (F.col("_batch_id") == batch_id))
-        return mine.select(*(F.col(f"_{name}").alias(name) for name in deduplicate.COORDINATES))
+        return mine.select(*(F.col(f"_{name}").alias(name) for name in COORDINATES))
 
 
 def is_changed() -> Column:
     """Whether a record of bronze's silver can no longer be made, by its reasons."""
     return F.array_contains("reasons", reasons.CONTRACT_CHANGED)
-
-
-def _with_repeats(first: DataFrame, repeats: DataFrame) -> DataFrame:
-    """The verdicts with duplicates and conflicts worked in."""
-    # At most as many as the batch has records: the records themselves, with their values, need not move.
-    joined = first.join(F.broadcast(repeats), list(deduplicate.COORDINATES), "left")
-    verdict = (
-        F.when(F.col("repeat") == "duplicate", DUPLICATE)
-        .when(F.col("repeat") == "conflict", REJECTED)
-        .otherwise(F.col("verdict"))
-    )
-    faults = F.when(F.col("repeat") == "conflict", F.array(F.lit(reasons.CONFLICT))).otherwise(
-        F.col("reasons")
-    )
-    return joined.withColumn("verdict", verdict).withColumn("reasons", faults).drop("repeat")
 
 
 def moment(micros: int) -> datetime:
