@@ -142,11 +142,9 @@ class _Task:
         judged = self._repeats.worked_in(first)
         for name, table in self._tables.items():
             self._writers[name].add(table.rows_of(judged))
-        rejected = judged.filter(pc.field("verdict") == REJECTED)
-        self._by_reason += _counts(rejected["reasons"])
+        self._by_reason += _counts(_column(judged, "reasons", REJECTED))
         self._unknown += _counts(judged["unknown"])
-        silver = judged.filter(pc.field("verdict") == SILVER)
-        self._arrivals.append(silver["timestamp"].cast(pa.int64()).to_numpy())
+        self._arrivals.append(_column(judged, "timestamp", SILVER).cast(pa.int64()).to_numpy())
 
     def close(self) -> Written:
         """Write the rest; gives everything."""
@@ -160,6 +158,10 @@ class _Task:
             sample,
             np.full(ranks, len(arrivals) / ranks if ranks else 0.0),
         )
+
+
+def _column(judged: pa.Table, name: str, verdict: str) -> pa.ChunkedArray:
+    return judged[name].filter(pc.equal(judged["verdict"], verdict))
 
 
 def _counts(lists: pa.ChunkedArray) -> Counter[str]:
