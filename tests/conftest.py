@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services import BrokerServer, Mail, MailServer, PostgresServer
+from services import AzuriteServer, BrokerServer, Mail, MailServer, PostgresServer
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -68,3 +68,16 @@ def mail_sink(mail_server: MailServer) -> Mail:
         for mail in (mail_server.mail.maildir / folder).glob("*"):
             mail.unlink()
     return mail_server.mail
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    """One emulated Azure storage account for the whole run, with an empty container `lake`."""
+    if missing := AzuriteServer.install():
+        pytest.skip(missing)
+    server = AzuriteServer(tmp_path_factory.mktemp("azurite"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
+from medallion_spark.lake_access import LakeAccess, delta_storage_options
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.ledger import Ledger, LedgerRow
 from medallion_spark.stream.options import StreamOptions
@@ -104,16 +105,24 @@ def frame_of(spark: SparkSession, records: Sequence[Record]) -> DataFrame:
 
 
 class TestLake:
-    """A lake in a folder, written by the product's micro-batches."""
+    """A lake in a folder or in Azure, written by the product's micro-batches."""
 
     __test__ = False
 
-    def __init__(self, spark: SparkSession, folder: Path, dataset: Dataset, **options: Any) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        lake: Path | LakeAccess,
+        dataset: Dataset,
+        **options: Any,
+    ) -> None:
         self.spark = spark
         self.dataset = dataset
-        self.paths = LakePaths(str(folder), dataset.name)
-        self.tables = stream_tables(self.paths, dataset, {})
-        self.ledger = Ledger(self.paths.ledger, {})
+        access = LakeAccess(str(lake)) if isinstance(lake, Path) else lake
+        self.storage = delta_storage_options(access)
+        self.paths = LakePaths(access.uri, dataset.name)
+        self.tables = stream_tables(self.paths, dataset, access)
+        self.ledger = Ledger(self.paths.ledger, self.storage)
         self.tables.prepare()
         self.ledger.prepare()
         self.clock = NOON + timedelta(days=1)
@@ -144,7 +153,8 @@ class TestLake:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of `bronze`, `silver`, `quarantine` or `ledger`."""
-        found: list[dict[str, Any]] = DeltaTable(getattr(self.paths, table)).to_pyarrow_table().to_pylist()
+        log = DeltaTable(getattr(self.paths, table), storage_options=self.storage)
+        found: list[dict[str, Any]] = log.to_pyarrow_table().to_pylist()
         return found
 
     def verdicts(self) -> dict[Coordinates, Verdict]:

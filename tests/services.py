@@ -8,7 +8,9 @@ from __future__ import annotations
 import mailbox
 import os
 import secrets
+import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.message import Message
@@ -18,10 +20,11 @@ from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
 from medallion_stack.broker import Broker
 from medallion_stack.mail import MailSink
-from medallion_stack.ports import LOOPBACK, free_port
+from medallion_stack.ports import LOOPBACK, answers, free_port
 from medallion_stack.postgres import Postgres
 from medallion_stack.process import ProcessTable, Service
 from medallion_stack.spark import SparkCluster
+from medallion_stack.waiting import wait_until
 
 TOPICS = ("customers", "customers_replay")
 
@@ -97,6 +100,67 @@ class PostgresServer(_Server):
     def dsn(self, database: str, user: str, password: str) -> str:
         """DSN of a role of the test's own."""
         return self._postgres.dsn(database, user, password)
+
+
+class AzuriteServer:
+    """Azurite: a blob service with a container `lake`; installed into the project's cache if npm is there."""
+
+    VERSION = "3.35.0"
+    ACCOUNT = "devstoreaccount1"
+    # The key that every Azurite has, as its manual says.
+    KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    URI = f"abfs://lake@{ACCOUNT}.dfs.core.windows.net/medallion"
+    _FOLDER = layout.PROJECT / ".cache" / "azurite"
+
+    def __init__(self, folder: Path) -> None:
+        self.endpoint = f"{LOOPBACK}:{free_port()}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def install(cls) -> str | None:
+        """Why it cannot be had; None when it is there."""
+        if cls._program().exists():
+            return None
+        npm = shutil.which("npm")
+        if npm is None:
+            return "Azurite needs Node.js with npm"
+        package = f"azurite@{cls.VERSION}"
+        command = [npm, "install", "--prefix", str(cls._FOLDER), "--no-audit", "--no-fund", package]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            return f"npm could not install {package} within 300 s"
+        return None if done.returncode == 0 else f"npm could not install {package}: {done.stderr[-300:]}"
+
+    @classmethod
+    def _program(cls) -> Path:
+        return cls._FOLDER / "node_modules" / ".bin" / "azurite-blob"
+
+    def start(self) -> None:
+        """Start it and make the container."""
+        from azure.storage.blob import BlobServiceClient
+
+        host, port = self.endpoint.split(":")
+        where = ("--blobHost", host, "--blobPort", port, "--location", str(self._folder))
+        self._process = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL", str(self._program())),
+                *("--silent", "--skipApiVersionCheck", *where),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: answers(int(port)), 60, "Azurite")
+        login = {"account_name": self.ACCOUNT, "account_key": self.KEY}
+        service = BlobServiceClient(f"http://{self.endpoint}/{self.ACCOUNT}", credential=login)
+        service.create_container("lake")
+
+    def stop(self) -> None:
+        """End it; what it held is a test's."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,10 @@ def delta_storage_options(lake: LakeSettings) -> dict[str, str]:
         return {}
     options = {"azure_storage_account_name": account_name(lake)}
     if lake.endpoint:
-        options |= {"azure_storage_endpoint": _blob_service(lake), "azure_allow_http": "true"}
+        # An emulator lists a log otherwise than Azure does, so delta-rs must know that it is one; it takes an
+        # emulator's address from the environment alone.
+        os.environ["AZURITE_BLOB_STORAGE_URL"] = f"http://{lake.endpoint}"
+        options["azure_storage_use_emulator"] = "true"
     if lake.tenant_id:
         options["azure_tenant_id"] = lake.tenant_id
     if lake.client_id:

@@ -111,7 +111,7 @@ class LakeSettings(f.Section):
     endpoint: str | None = f.setting(
         "LAKE_ENDPOINT",
         f.servers,
-        "address of an Azurite blob service, instead of Azure",
+        "address of an Azurite blob service, instead of Azure; the lake is abfs://... then",
         example="127.0.0.1:10000",
     )
 
@@ -127,6 +127,11 @@ class LakeSettings(f.Section):
             yield (
                 "MEDALLION_LAKE_AUTH is none, but MEDALLION_LAKE_URI is in Azure: use service_principal, "
                 "managed_identity or shared_key"
+            )
+        if self.endpoint and self.uri.startswith("abfss:"):
+            yield (
+                "MEDALLION_LAKE_URI begins with abfss:, but Azurite (MEDALLION_LAKE_ENDPOINT) speaks plain "
+                "HTTP: write abfs:"
             )
         because = f"MEDALLION_LAKE_AUTH is {self.auth}"
         if self.auth == "service_principal":

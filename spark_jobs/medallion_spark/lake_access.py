@@ -7,6 +7,7 @@ context: never into arguments or Spark properties, which the cluster's pages and
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -147,10 +148,10 @@ def delta_storage_options(lake: LakeAccess) -> dict[str, str]:
         return {}
     options = {"azure_storage_account_name": lake.account}
     if lake.endpoint:
-        options |= {
-            "azure_storage_endpoint": f"http://{lake.endpoint}/{lake.account}",
-            "azure_allow_http": "true",
-        }
+        # An emulator lists a log otherwise than Azure does, so delta-rs must know that it is one; it takes an
+        # emulator's address from the environment alone.
+        os.environ["AZURITE_BLOB_STORAGE_URL"] = f"http://{lake.endpoint}"
+        options["azure_storage_use_emulator"] = "true"
     if lake.auth == "shared_key":
         options["azure_storage_account_key"] = required_secret("MEDALLION_LAKE_ACCOUNT_KEY")
     if lake.auth == "service_principal":

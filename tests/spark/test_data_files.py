@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from medallion_spark.lake_access import LakeAccess
 from medallion_spark.stream import data_files
 from medallion_spark.stream.data_files import DataFile, FileWriter, read_data_files
 from medallion_spark.stream.tables import LakeTable
@@ -49,7 +50,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 def table_in(folder: Path, schema: pa.Schema = SCHEMA) -> LakeTable:
-    table = LakeTable("things", str(folder / "things"), schema, ("day", "hour"), ("id", "at"))
+    access = LakeAccess(str(folder))
+    table = LakeTable("things", str(folder / "things"), access, schema, ("day", "hour"), ("id", "at"))
     table.prepare()
     return table
 

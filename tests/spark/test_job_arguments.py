@@ -18,7 +18,7 @@ SETTINGS = Settings.from_environment(
         "MEDALLION_KAFKA_PASSWORD": "secret",
         "MEDALLION_KAFKA_TENANT_ID": "tenant",
         "MEDALLION_KAFKA_CA_FILE": "/etc/ca.pem",
-        "MEDALLION_LAKE_URI": "abfss://lake@account.dfs.core.windows.net",
+        "MEDALLION_LAKE_URI": "abfs://lake@account.dfs.core.windows.net",
         "MEDALLION_LAKE_AUTH": "service_principal",
         "MEDALLION_LAKE_TENANT_ID": "tenant",
         "MEDALLION_LAKE_CLIENT_ID": "client",

@@ -32,7 +32,7 @@ from medallion_contracts.errors import StreamError
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
 from medallion_spark.conflicts import retried
-from medallion_spark.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.lake_access import LakeAccess
 from medallion_spark.rebuild.compare import Differences, compare_rows
 from medallion_spark.rebuild.judge_again import by_cause, judge_again, verdict_changes
 from medallion_spark.small_files import small_files
@@ -77,9 +77,7 @@ class Rebuild:
         self._dataset = dataset
         self._options = options
         self._app_id = f"rebuild:{run_id}"
-        self._tables: StreamTables = stream_tables(
-            LakePaths(lake.uri, dataset.name), dataset, delta_storage_options(lake)
-        )
+        self._tables: StreamTables = stream_tables(LakePaths(lake.uri, dataset.name), dataset, lake)
         self._lease = Lease(small_files(spark, lake.uri), LakePaths(lake.uri, dataset.name).lease, "rebuild")
 
     def run(self, mode: str) -> Rebuilt:

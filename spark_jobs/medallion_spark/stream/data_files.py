@@ -11,7 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -24,6 +24,8 @@ from deltalake.fs import DeltaStorageHandler
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from medallion_spark.lake_access import LakeAccess, delta_storage_options
+
 MOST_BUFFERED = 128 * 1024 * 1024
 """Bytes of one table that a task gathers before it writes them out, as one file a partition."""
 
@@ -33,13 +35,14 @@ class FileLayout:
     """How a table's data files look and where they lie.
 
     `statistics` are the columns (integers and timestamps) whose smallest and largest value each file tells.
+    It goes to the tasks, so it holds no secret: each process logs in to the lake by itself.
     """
 
     uri: str
+    access: LakeAccess
     schema: pa.Schema
     partitioned_by: tuple[str, ...]
     statistics: tuple[str, ...]
-    storage: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _complete(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _folder(layout: FileLayout) -> pafs.PyFileSystem:
-    return pafs.PyFileSystem(DeltaStorageHandler(layout.uri, dict(layout.storage)))
+    return pafs.PyFileSystem(DeltaStorageHandler(layout.uri, delta_storage_options(layout.access)))
 
 
 class FileWriter:

@@ -67,13 +67,13 @@ class Stream:
         self._kafka = kafka
         self._options = options
         self._paths = LakePaths(lake.uri, dataset.name)
-        self._storage = delta_storage_options(lake)
+        storage = delta_storage_options(lake)
         self._files: SmallFiles = small_files(spark, lake.uri)
         self._lease = Lease(self._files, self._paths.lease, "stream")
         self._attempts = Attempts(self._files, self._paths)
-        self._progress = ProgressTable(self._paths.progress, self._storage)
-        self._ledger = Ledger(self._paths.ledger, self._storage)
-        self._tables = stream_tables(self._paths, dataset, self._storage)
+        self._progress = ProgressTable(self._paths.progress, storage)
+        self._ledger = Ledger(self._paths.ledger, storage)
+        self._tables = stream_tables(self._paths, dataset, lake)
         self._batches: MicroBatches | None = None
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()

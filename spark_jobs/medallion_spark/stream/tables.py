@@ -19,6 +19,7 @@ from medallion_contracts.compile_arrow import arrow_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
+from medallion_spark.lake_access import LakeAccess, delta_storage_options
 from medallion_spark.stream.data_files import DataFile, FileLayout, written_at
 
 FENCED = 2**63 - 1
@@ -72,11 +73,11 @@ class LakeTable:
 
     name: str
     path: str
+    access: LakeAccess
     schema: pa.Schema
     partitioned_by: tuple[str, ...]
     statistics: tuple[str, ...]
     properties: Mapping[str, str] = field(default_factory=dict)
-    storage: Mapping[str, str] = field(default_factory=dict, repr=False)
     _log: DeltaTable | None = field(default=None, init=False, repr=False)
 
     def prepare(self) -> None:
@@ -99,7 +100,7 @@ class LakeTable:
                     "delta.checkpointInterval": "100",
                     **self.properties,
                 },
-                storage_options=dict(self.storage),
+                storage_options=delta_storage_options(self.access),
             )
         self._evolve()
 
@@ -123,7 +124,7 @@ class LakeTable:
     def log(self) -> DeltaTable:
         """The table's log as it is now."""
         if self._log is None:
-            self._log = DeltaTable(self.path, storage_options=dict(self.storage))
+            self._log = DeltaTable(self.path, storage_options=delta_storage_options(self.access))
         else:
             self._log.update_incremental()
         return self._log
@@ -165,7 +166,7 @@ class LakeTable:
     @property
     def layout(self) -> FileLayout:
         """How `data_files` writes this table's files."""
-        return FileLayout(self.path, self.schema, self.partitioned_by, self.statistics, self.storage)
+        return FileLayout(self.path, self.access, self.schema, self.partitioned_by, self.statistics)
 
     def append(self, files: Sequence[DataFile], app_id: str, batch_id: int) -> Commit:
         """Append the files as the app's batch; a batch that is there already is left as it is.
@@ -252,28 +253,28 @@ class StreamTables:
             table.prepare()
 
 
-def stream_tables(paths: LakePaths, dataset: Dataset, storage: Mapping[str, str]) -> StreamTables:
-    """The tables of a dataset. `storage` are the storage options of `deltalake`."""
+def stream_tables(paths: LakePaths, dataset: Dataset, access: LakeAccess) -> StreamTables:
+    """The tables of a dataset."""
     silver = dataset.silver
     return StreamTables(
         bronze=LakeTable(
-            "bronze", paths.bronze, BRONZE_SCHEMA, ("ingest_date",), ("offset", "_batch_id"), storage=storage
+            "bronze", paths.bronze, access, BRONZE_SCHEMA, ("ingest_date",), ("offset", "_batch_id")
         ),
         silver=LakeTable(
             "silver",
             paths.silver,
+            access,
             arrow_schema(silver),
             silver.partitioned_by,
             (dataset.event_time,),
             {"delta.enableChangeDataFeed": "true"},
-            storage,
         ),
         quarantine=LakeTable(
             "quarantine",
             paths.quarantine,
+            access,
             QUARANTINE_SCHEMA,
             ("ingest_date",),
             ("quarantined_at", "_batch_id"),
-            storage=storage,
         ),
     )

@@ -1,16 +1,6 @@
-"""Control files and Delta tables in an Azure lake: Azurite's blob service, where it is installed.
-
-`npm install --prefix .cache/azurite azurite@3.35.0` installs it.
-"""
+"""Control files and Delta tables in an Azure lake: Azurite's blob service."""
 
 from __future__ import annotations
-
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -20,65 +10,22 @@ from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.lake import LakePaths
 from medallion_ops.lake_files import delta_storage_options, lake_files
 from medallion_ops.settings import LakeSettings
-from medallion_stack.ports import LOOPBACK, free_port
-
-# The key that every Azurite has, as its manual says.
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-ACCOUNT = "devstoreaccount1"
-CACHED = Path(__file__).parents[3] / ".cache/azurite/node_modules/.bin/azurite-blob"
+from services import AzuriteServer
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a blob service with a container `lake`."""
-    from azure.storage.blob import BlobServiceClient
-
-    program = shutil.which("azurite-blob") or (str(CACHED) if CACHED.exists() else None)
-    if program is None:
-        pytest.skip("Azurite is not installed; the head of this file says how")
-    port = free_port()
-    where = (
-        "--blobHost",
-        LOOPBACK,
-        "--blobPort",
-        str(port),
-        "--location",
-        str(tmp_path_factory.mktemp("az")),
-    )
-    command = ["setpriv", "--pdeathsig", "KILL", program, "--silent", "--skipApiVersionCheck", *where]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port)
-        login = {"account_name": ACCOUNT, "account_key": KEY}
-        BlobServiceClient(f"http://{LOOPBACK}:{port}/{ACCOUNT}", credential=login).create_container("lake")
-        yield f"{LOOPBACK}:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError("Azurite did not start within 30 s")
-
-
-def lake(endpoint: str, key: str = KEY) -> LakeSettings:
+def lake(azurite: AzuriteServer, key: str = AzuriteServer.KEY) -> LakeSettings:
     return LakeSettings.from_environment(
         {
-            "MEDALLION_LAKE_URI": f"abfss://lake@{ACCOUNT}.dfs.core.windows.net/medallion",
+            "MEDALLION_LAKE_URI": azurite.URI,
             "MEDALLION_LAKE_AUTH": "shared_key",
             "MEDALLION_LAKE_ACCOUNT_KEY": key,
-            "MEDALLION_LAKE_ENDPOINT": endpoint,
+            "MEDALLION_LAKE_ENDPOINT": azurite.endpoint,
         }
     )
 
 
-def test_a_control_file_is_written_replaced_read_and_deleted(endpoint: str) -> None:
-    files, path = lake_files(lake(endpoint)), LakePaths(lake(endpoint).uri, "customers").stop_request
+def test_a_control_file_is_written_replaced_read_and_deleted(azurite: AzuriteServer) -> None:
+    files, path = lake_files(lake(azurite)), LakePaths(lake(azurite).uri, "customers").stop_request
     assert files.read(path) is None
     files.delete(path)
     for number in (1, 2):
@@ -88,15 +35,16 @@ def test_a_control_file_is_written_replaced_read_and_deleted(endpoint: str) -> N
     assert files.read(path) is None
 
 
-def test_deltalake_reads_and_writes_with_the_settings_login(endpoint: str) -> None:
-    here = lake(endpoint)
+def test_deltalake_reads_and_writes_with_the_settings_login(azurite: AzuriteServer) -> None:
+    here = lake(azurite)
     path, login = LakePaths(here.uri, "customers").bronze, delta_storage_options(here)
-    write_deltalake(path, pa.table({"a": [1, 2]}), storage_options=login)
-    assert DeltaTable(path, storage_options=login).to_pyarrow_dataset().count_rows() == 2
+    for _ in range(3):  # from the third commit on, the log is listed from the middle
+        write_deltalake(path, pa.table({"a": [1, 2]}), storage_options=login, mode="append")
+    assert DeltaTable(path, storage_options=login).to_pyarrow_dataset().count_rows() == 6
 
 
-def test_a_refused_login_names_the_settings_and_never_the_key(endpoint: str) -> None:
-    wrong = "AAAA" + KEY[4:]
+def test_a_refused_login_names_the_settings_and_never_the_key(azurite: AzuriteServer) -> None:
+    wrong = "AAAA" + azurite.KEY[4:]
     with pytest.raises(ServiceUnavailable, match="MEDALLION_LAKE_AUTH") as raised:
-        lake_files(lake(endpoint, wrong)).read(LakePaths(lake(endpoint).uri, "customers").lease)
+        lake_files(lake(azurite, wrong)).read(LakePaths(lake(azurite).uri, "customers").lease)
     assert wrong not in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,13 @@ def test_all_problems_of_the_arguments_at_once() -> None:
 
 
 @pytest.mark.usefixtures("secrets_file")
-def test_the_same_login_for_delta_rs() -> None:
+def test_the_same_login_for_delta_rs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", "")  # put back afterwards
     assert delta_storage_options(LakeAccess("/a/folder")) == {}
     options = delta_storage_options(LakeAccess(URI, "shared_key", endpoint="127.0.0.1:10000"))
     assert options["azure_storage_account_key"] == "key=="
-    assert options["azure_storage_endpoint"] == "http://127.0.0.1:10000/account"
+    assert options["azure_storage_use_emulator"] == "true"
+    assert os.environ["AZURITE_BLOB_STORAGE_URL"] == "http://127.0.0.1:10000"
 
 
 def test_lag_is_what_the_broker_has_and_the_query_has_not_read() -> None:
