@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from services import AzuriteServer, BrokerServer, Mail, MailServer, PostgresServer
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Tests of one folder share servers and sessions: of several processes, one takes them all."""
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
-    item.add_marker(pytest.mark.xdist_group(folder))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("/")[1]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
+    """How `--numprocesses` deals out the tests."""
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
