@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.message import Message
 from pathlib import Path
@@ -53,7 +54,7 @@ class _Server:
     def kill(self) -> None:
         """Kill -9 the server and all its processes."""
         for process in self._processes.members(self._service.name):
-            if process.is_alive:
+            with suppress(ProcessLookupError):  # some end by themselves when the first one is gone
                 os.kill(process.pid, signal.SIGKILL)
         self._processes.stop(self._service.name)
 

@@ -131,11 +131,9 @@ def fingerprint_query(name: str) -> str:
 class TablePublication:
     """Statements that make one gold table equal to its candidates, to be run in this order.
 
-    `considered` returns the number of candidate rows; the row counts of the other three are the rows
-    deleted, updated and inserted.
+    Their row counts are the rows deleted, updated and inserted.
     """
 
-    considered: str
     delete: str
     update: str
     insert: str
@@ -156,7 +154,6 @@ def publication(dataset: Dataset, table: Table, set_id: int, *, whole: bool) -> 
     settings = ", ".join(f"{quoted(name)} = c.{quoted(name)}" for name in others)
     guard = "" if whole else _not_taken_back(dataset, table)
     return TablePublication(
-        considered=f"SELECT count(*) FROM {source}",
         delete=(
             f"DELETE FROM {target} AS g WHERE NOT EXISTS (SELECT 1 FROM {source} AS c WHERE {same_key})"
             if whole
@@ -210,9 +207,13 @@ LOOK_UP_STAGED = (
     "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
     "set_config('jit', 'off', true)"
 )
-"""Before statements that join staged rows with gold, to the end of the transaction: each staged row is looked
-up in gold's index, so that an hour costs what it touches and not what gold holds. Left to itself, the planner
-reads tables whole that are less than about a hundred times as large as the increment."""
+"""Before statements that join few staged rows with gold, to the end of the transaction: each staged row is
+looked up in gold's index, so that an hour costs what it touches and not what gold holds. Left to itself, the
+planner reads tables whole that are less than about a hundred times as large as the increment."""
+
+WHOLE_READ_ROWS = 10
+"""Gold tables of at most so many rows for each staged one are read whole, if the planner thinks so: a read in
+order costs a tenth of a look-up, or less."""
 
 
 def version_table(dataset: Dataset) -> Table:

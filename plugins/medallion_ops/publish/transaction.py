@@ -22,6 +22,7 @@ import medallion_ops
 from medallion_contracts.compile_postgres import (
     GOLD,
     LOOK_UP_STAGED,
+    WHOLE_READ_ROWS,
     fingerprint_query,
     publication,
     quoted,
@@ -91,7 +92,7 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
         _refuse_if_gold_moved_on(connection, written)
         _refuse_if_staging_changed(connection, dataset, written)
         connection.execute("SET LOCAL work_mem = '128MB'")
-        if not written.is_rebuild:
+        if _touches_little(connection, dataset, written):
             connection.execute(LOOK_UP_STAGED)
         rows = {name: _apply(connection, dataset, name, written) for name in dataset.gold}
         if written.is_rebuild:
@@ -166,6 +167,16 @@ def _refuse_if_staging_changed(connection: psycopg.Connection, dataset: Dataset,
                 f"({found[0] if found else 0:,} rows, written {said.rows if said else 0:,}): "
                 "Postgres may have crashed since; write again"
             )
+
+
+def _touches_little(connection: psycopg.Connection, dataset: Dataset, written: Manifest) -> bool:
+    """Whether gold holds far more than was staged; without statistics the planner is not asked either."""
+    if written.is_rebuild:
+        return False
+    staged = max(table.rows for table in written.tables.values())
+    query = "SELECT max(reltuples) FROM pg_class WHERE relnamespace = %s::regnamespace AND relname = ANY(%s)"
+    [rows] = connection.execute(query, [GOLD, list(dataset.gold)]).fetchone() or [None]
+    return rows is None or rows <= 0 or staged * WHOLE_READ_ROWS < rows
 
 
 def _apply(connection: psycopg.Connection, dataset: Dataset, name: str, written: Manifest) -> dict[str, int]:
