@@ -38,7 +38,7 @@ clean:  ## stop everything and remove the state folder
 .PHONY: test
 test: setup static  ## everything: format, lint, types, import rules, all tests (with servers and stacks of their own)
 	@# The longest folders first, so that two processes end at about the same time.
-	@$(PYTEST) tests/spark tests/fault tests/e2e tests/integration tests/dags tests/unit -m "not bench and not full" \
+	@$(PYTEST) tests/e2e tests/spark tests/fault tests/integration tests/dags tests/unit -m "not bench and not full" \
 		--numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: test-fast

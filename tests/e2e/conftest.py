@@ -85,7 +85,7 @@ class Platform:
         wait_until(is_all_judged, E2E_WAIT_SECONDS, "the stream")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The stack, up; taken down at the end, whatever happened."""
     state = State(tmp_path_factory.mktemp("stack"))
@@ -106,7 +106,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         os.environ.update(chosen)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_report(platform: Platform) -> report.Report:
     """The report of `make demo` on the fresh stack."""
     return report.make_report(platform.stack, demo.run(platform.stack))

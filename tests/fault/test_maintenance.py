@@ -39,8 +39,8 @@ def test_fifty_rounds_of_maintenance_beside_the_stream(
 
 def maintain(rounds: int, broker: BrokerServer, folder: Path, table: FaultTable) -> int:
     """So many rounds while records keep coming; gives the number of files deleted."""
-    # A batch every other second: the machine has time for maintenance too.
-    arguments = ("--trigger-seconds=2", "--max-offsets-per-trigger=400")
+    # A batch now and then: the machine has time for maintenance too.
+    arguments = ("--trigger-seconds=5", "--max-offsets-per-trigger=400")
     drivers = Drivers(folder / "lake", broker.bootstrap, arguments)
     with Trickle(broker.bootstrap):
         stream = drivers.start()

@@ -59,7 +59,10 @@ class Broker:
             return
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         formatter = self._java(
-            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", self._properties_file
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster_id}",  # in one word: an id may begin with a hyphen
+            f"--config={self._properties_file}",
         )
         done = subprocess.run(formatter, capture_output=True, text=True, env=base_environment(), check=False)
         if done.returncode:

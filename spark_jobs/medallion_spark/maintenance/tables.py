@@ -86,6 +86,7 @@ def maintain_table(
     started = time.monotonic()
     before = _file_count(spark, path)
     compacted, attempts = retried(lambda: _compact(spark, path, now), path)
+    after = _file_count(spark, path)
     kept = _kept_age(spark, path, keep_from_version, now)
     deleted, skipped = 0, None
     hours = max(retention, kept or retention).total_seconds() / 3600
@@ -97,7 +98,7 @@ def maintain_table(
     return Upkeep(
         table=path,
         files_before=before,
-        files_after=_file_count(spark, path),
+        files_after=after,
         files_compacted=compacted,
         files_deleted=deleted,
         retention_hours=round(hours, 3),
