@@ -13,7 +13,6 @@ from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.lake import LakePaths
 from medallion_spark.lake_access import add_lake_arguments, lake_access
 from medallion_spark.maintenance.run import maintain_lake
-from medallion_spark.session import open_session
 
 SHORTEST_RETENTION_HOURS = 24
 
@@ -45,15 +44,13 @@ def main() -> int:
                 ],
             )
         lake = lake_access(arguments)
-        spark = open_session(f"{arguments.dataset}_maintenance", lake)
         done = maintain_lake(
-            spark,
+            lake,
             LakePaths(lake.uri, arguments.dataset),
             now=datetime.now(UTC),
             retention=timedelta(hours=arguments.retention_hours),
             keep_from_version=arguments.keep_from_version,
         )
-        spark.stop()
     except MedallionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

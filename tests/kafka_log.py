@@ -118,10 +118,10 @@ class TestLake:
     ) -> None:
         self.spark = spark
         self.dataset = dataset
-        access = LakeAccess(str(lake)) if isinstance(lake, Path) else lake
-        self.storage = delta_storage_options(access)
-        self.paths = LakePaths(access.uri, dataset.name)
-        self.tables = stream_tables(self.paths, dataset, access)
+        self.access = LakeAccess(str(lake)) if isinstance(lake, Path) else lake
+        self.storage = delta_storage_options(self.access)
+        self.paths = LakePaths(self.access.uri, dataset.name)
+        self.tables = stream_tables(self.paths, dataset, self.access)
         self.ledger = Ledger(self.paths.ledger, self.storage)
         self.tables.prepare()
         self.ledger.prepare()

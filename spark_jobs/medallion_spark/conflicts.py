@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from delta.exceptions import DeltaConcurrentModificationException
+from deltalake.exceptions import CommitFailedError
+
+CONFLICTS = (DeltaConcurrentModificationException, CommitFailedError)
+"""What Spark's Delta and delta-rs raise then."""
 
 ATTEMPTS = 5
 
@@ -19,12 +23,13 @@ def retried(work: Callable[[], _Result], what: str) -> tuple[_Result, int]:
     """The result of `work`, and the attempts it took.
 
     Raises:
-        DeltaConcurrentModificationException: another writer was faster ATTEMPTS times in a row.
+        DeltaConcurrentModificationException, CommitFailedError: another writer was faster ATTEMPTS times in
+            a row.
     """
     for attempt in range(1, ATTEMPTS):
         try:
             return work(), attempt
-        except DeltaConcurrentModificationException as conflict:
+        except CONFLICTS as conflict:
             _log.info(
                 "%s: another writer was faster (%s), attempt %d", what, type(conflict).__name__, attempt
             )

@@ -25,6 +25,12 @@ _SETTINGS = {
     "spark.sql.maxConcurrentOutputFileWriters": "64",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.hadoop.parquet.compression.codec.zstd.level": "1",
+    # Without checksum files beside the lake's: delta-rs replaces files of the log and knows nothing of those,
+    # and Delta takes a wrong one for a damaged log that it reads three times.
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    # lake_maintenance keeps what gold has not published, however old it is; Delta would refuse to read that
+    # after a week.
+    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration": "false",
     # Delta's own bookkeeping runs in tasks too: as many as there are cores, not 50.
     "spark.databricks.delta.snapshotPartitions": "2",
     # A micro-batch needs more than the hundred pieces of generated code that Spark remembers by default, and

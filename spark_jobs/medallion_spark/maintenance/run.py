@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from pyspark.sql import SparkSession
-
 from medallion_contracts.lake import LakePaths
+from medallion_spark.lake_access import LakeAccess
 from medallion_spark.maintenance.tables import Upkeep, maintain_table
 
 _log = logging.getLogger(__name__)
 
 
 def maintain_lake(
-    spark: SparkSession,
+    access: LakeAccess,
     paths: LakePaths,
     *,
     now: datetime,
@@ -24,7 +23,7 @@ def maintain_lake(
     """Maintain bronze, silver, quarantine, ledger and progress, those that exist.
 
     Args:
-        spark: the session.
+        access: to the lake.
         paths: of the dataset.
         now: UTC.
         retention: see `maintain_table`.
@@ -33,13 +32,13 @@ def maintain_lake(
     done = []
     for path in (paths.bronze, paths.silver, paths.quarantine, paths.ledger, paths.progress):
         kept = keep_from_version if path == paths.silver else None
-        upkeep = maintain_table(spark, path, now=now, retention=retention, keep_from_version=kept)
+        upkeep = maintain_table(access, path, now=now, retention=retention, keep_from_version=kept)
         if upkeep is None:
             _log.info("%s: no table yet", path)
             continue
         done.append(upkeep)
         _log.info(
-            "%s: %d files, now %d (%d compacted); %d old files deleted, kept for %.1f hours; %.1f s",
+            "%s: %d files, now %d (%d compacted); %d old files deleted, kept for %d hours; %.1f s",
             path,
             upkeep.files_before,
             upkeep.files_after,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import and_, or_
 from typing import Any
@@ -19,6 +19,10 @@ from medallion_contracts.model import Dataset
 
 MOST_TOUCHED = 200
 """Most partitions of silver that a look-up names one by one."""
+
+STATISTICS_ROUNDING = timedelta(milliseconds=1)
+"""Spark and delta-rs cut the largest time of a file to whole milliseconds when they compact it; Delta's own
+readers allow for that too."""
 
 PARTS = ("year", "month", "day", "hour")
 """Functions of the event time that silver may be partitioned by: the same names in Spark and in Python."""
@@ -103,7 +107,7 @@ def touched_files(files: pa.Table, names: Sequence[str], touched: Sequence[Touch
         # A file without statistics may hold anything.
         in_range = [
             smallest.is_null() | (smallest <= pa.scalar(one.latest)),
-            largest.is_null() | (largest >= pa.scalar(one.earliest)),
+            largest.is_null() | (largest > pa.scalar(one.earliest - STATISTICS_ROUNDING)),
         ]
         conditions.append(reduce(and_, [*in_partition, *in_range]))
     found: list[str] = files.filter(reduce(or_, conditions))["path"].to_pylist()
