@@ -193,6 +193,7 @@ class SparkServers:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.cluster = SparkCluster(
             folder,
             port=free_port(),
