@@ -206,6 +206,7 @@ def test_latency_at_a_steady_rate(broker_server: BrokerServer, tmp_path: Path, k
     )
     assert producer.stdout
     time.sleep(4 * STEADY_TRIGGER)
+    idle_cpu, idle_files = _idle(ours)
     ours.stop()
     steady = [row for row in ours.ledger() if row["sequence"] > before]
     waits = _waits(ours.paths, steady)
@@ -218,9 +219,22 @@ def test_latency_at_a_steady_rate(broker_server: BrokerServer, tmp_path: Path, k
             "longest, s": float(longest),
             "micro-batches": len(steady),
             "seconds of a micro-batch, median": float(np.median([row["duration_seconds"] for row in steady])),
+            "processor time of an idle trigger with its heartbeats, s": idle_cpu,
+            "files that an idle minute added": idle_files,
         },
     )
     assert p95 <= STEADY_TRIGGER + 5
+    assert idle_files == 0
+    assert idle_cpu <= 0.3
+
+
+def _idle(ours: OurStream) -> tuple[float, int]:
+    """Processor seconds for each trigger of a minute without records, and the files it added to the lake."""
+    root = Path(ours.paths.root)
+    cpu, files = ours.program.cpu_seconds, sum(1 for _ in root.rglob("*.*"))
+    time.sleep(60)
+    triggers = 60 / STEADY_TRIGGER
+    return (ours.program.cpu_seconds - cpu) / triggers, sum(1 for _ in root.rglob("*.*")) - files
 
 
 def _waits(paths: LakePaths, ledger: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
