@@ -65,7 +65,10 @@ def rebuild_job(settings: Settings, dataset: str, *, mode: str, run_id: str) -> 
 
 
 def maintenance_job(settings: Settings, dataset: str, *, keep_from_version: int | None) -> SparkJob:
-    """OPTIMIZE and VACUUM of the dataset's lake tables; keeps silver's changes from that version on."""
+    """OPTIMIZE and VACUUM of the dataset's lake tables; keeps silver's changes from that version on.
+
+    It does its work in the driver, and asks the cluster for nothing.
+    """
     arguments = [*_lake(settings.lake, dataset), *_option("--keep-from-version", keep_from_version)]
     return SparkJob(f"{dataset}_maintenance", "maintain_lake.py", tuple(arguments), 1, "1g", "1g")
 

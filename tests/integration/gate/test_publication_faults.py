@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,6 +121,39 @@ def test_postgres_killed_in_the_transaction(
         publish_set(gold.secret, DATASET, set_id)
     assert publish(gold, gold.stage(versions)).is_new
     assert gold.query("SELECT tenure FROM gold.customers") == [(11,)]
+
+
+PUBLISHER = """
+import os, sys
+from medallion_contracts.loader import load_dataset
+from medallion_ops.publish.transaction import publish_set
+from medallion_ops.setting_fields import Secret
+publish_set(Secret(os.environ["MEDALLION_GOLD_DSN"]), load_dataset("customers"), int(sys.argv[1]))
+"""
+
+
+def test_the_publishing_task_killed_before_and_in_the_transaction(gold: GoldDatabase) -> None:
+    publish(gold, gold.stage([version("A")]))
+    old = state(gold)
+    set_id = gold.stage([version("A"), version("A", 1, tenure=11)])
+    give_verdict(gold, set_id)  # audited: a task that dies here has done nothing yet
+    assert state(gold) == old
+
+    with row_held(gold, "A"):
+        environment = {
+            **os.environ,
+            "MEDALLION_GOLD_DSN": gold.dsn,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        task = subprocess.Popen([sys.executable, "-c", PUBLISHER, str(set_id)], env=environment)
+        wait_until_it_waits(gold)
+        task.kill()
+        task.wait()
+        assert state(gold) == old
+
+    assert publish_set(gold.secret, DATASET, set_id).is_new, "the retry publishes the same set"
+    assert gold.query("SELECT tenure FROM gold.customers") == [(11,)]
+    assert gold.value("SELECT count(*) FROM gold.publications") == 2
 
 
 def test_an_unreachable_server_is_named_with_its_setting(gold: GoldDatabase) -> None:
