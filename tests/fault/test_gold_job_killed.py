@@ -24,6 +24,7 @@ from gold_model import DATASET, Version, gold_of, version
 from gold_runs import GoldRuns
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret
+from medallion_ops.spark.submission import DRIVER_JVM
 from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
 from services import PostgresServer, SparkServers
@@ -83,6 +84,8 @@ class GoldJob:
                 "PYSPARK_SUBMIT_ARGS": f"{confs} pyspark-shell",
                 "MEDALLION_SECRETS_FILE": str(secrets),
                 "SPARK_LOCAL_IP": "127.0.0.1",
+                # As the product's drivers: short lives gain nothing from the second compiler.
+                "JAVA_TOOL_OPTIONS": DRIVER_JVM,
             },
             cwd=self.folder,
             stdout=subprocess.PIPE,
