@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, task
 
 from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
 from medallion_ops.spark.jobs import rebuild_job
 from medallion_ops.spark.operators import SparkJobOperator
+from medallion_ops.triggered_run import TriggeredRunOperator
 
 DATASET = "customers"
 DOC = """
@@ -78,7 +78,7 @@ with DAG(
 
         return start_stream(DATASET, asked_by)
 
-    rebuild_gold = TriggerDagRunOperator(
+    rebuild_gold = TriggeredRunOperator(
         task_id="rebuild_gold",
         trigger_dag_id="customers_gold",
         wait_for_completion=True,

@@ -367,14 +367,6 @@ class _DatasetReader:
                 severity=Severity(severity),
                 expectation=expectation,
                 arguments=arguments,
-                is_about_rows=expectation.startswith(
-                    (
-                        "expect_column_values_",
-                        "expect_column_pair_values_",
-                        "expect_multicolumn_",
-                        "unexpected_rows_",
-                    )
-                ),
             )
 
     def _service_levels(self, stem: str, contract: Any) -> Iterable[ServiceLevel]:

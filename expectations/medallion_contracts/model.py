@@ -67,7 +67,6 @@ class QualityRule:
     """One expectation of the gate.
 
     `expectation` is the Great Expectations type (`expect_...`), `arguments` its keyword arguments.
-    `is_about_rows` tells whether single rows can be named as failing, or only the table as a whole.
     """
 
     name: str
@@ -75,7 +74,6 @@ class QualityRule:
     severity: Severity
     expectation: str
     arguments: Mapping[str, object]
-    is_about_rows: bool
 
 
 @dataclass(frozen=True)

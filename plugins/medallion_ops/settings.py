@@ -259,6 +259,13 @@ class StreamSettings(f.Section):
         default="versions",
         example="latest",
     )
+    on_data_loss: str = f.setting(
+        "ON_DATA_LOSS",
+        partial(f.choice, of=("fail", "count")),
+        "fail stops the stream at records that the broker no longer has; count goes on and tells how many",
+        default="fail",
+        example="count",
+    )
     reject_unknown_fields: bool = f.setting(
         "REJECT_UNKNOWN_FIELDS",
         f.flag,

@@ -126,3 +126,12 @@ def test_wrong_parameters_are_refused_when_the_run_is_made(
 )
 def test_right_parameters_are_taken(dag_bag: DagBag, dag_id: str, conf: dict[str, Any]) -> None:
     run_parameters(dag_bag, dag_id, conf)
+
+
+def test_a_rebuild_of_gold_that_failed_is_not_triggered_again(dag_bag: DagBag) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    task: Any = dag(dag_bag, "customers_rebuild").get_task("rebuild_gold")
+    with pytest.raises(AirflowFailException, match="customers_gold failed"):
+        task.execute_complete({}, ("trigger", {"run_ids": ["run"], "run": "failed"}))
+    task.execute_complete({}, ("trigger", {"run_ids": ["run"], "run": "success"}))

@@ -211,6 +211,7 @@ def executors_of(cluster: SparkServers) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.full  # `make test` has it killed inside the publishing transaction
 def test_postgres_killed_in_the_middle_of_copy(job: GoldJob, postgres_server: PostgresServer) -> None:
     job.runs.query(HOLD)
     running = job.start()

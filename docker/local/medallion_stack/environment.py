@@ -21,7 +21,11 @@ def base_environment() -> dict[str, str]:
             str(PROJECT / root) for root in ("expectations", "plugins", "docker/local")
         ),
         PYTHONUNBUFFERED="1",
-        NO_PROXY=",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
+        # Both spellings: some clients read the one, some the other, and the small one wins.
+        **{
+            name: ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
+            for name in ("NO_PROXY", "no_proxy")
+        },
         TZ="UTC",
         LC_ALL="C.UTF-8",
     )

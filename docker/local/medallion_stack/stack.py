@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from medallion_contracts.errors import MedallionError, ServiceUnavailable
+from medallion_contracts.errors import MedallionError, ServiceUnavailable, SettingsError
 from medallion_ops.settings import Settings
 from medallion_stack import layout
 from medallion_stack.airflow import USER, Airflow, AirflowKeys
@@ -32,9 +32,11 @@ SECRET_SETTINGS = ("MEDALLION_GOLD_DSN",)
 # What the user may choose, with the default; a choice made at one `make up` holds for the next ones.
 CHOICES = {
     "MEDALLION_TRIGGER_SECONDS": "5",
+    "MEDALLION_MAX_OFFSETS_PER_TRIGGER": "",
     "MEDALLION_WATERMARK_MINUTES": "10",
     "MEDALLION_LATENESS": "judge",
     "MEDALLION_DEDUPLICATE": "versions",
+    "MEDALLION_ON_DATA_LOSS": "fail",
     "MEDALLION_REJECT_UNKNOWN_FIELDS": "false",
     "MEDALLION_ALERT_TO": "data-team@medallion.example",
     "MEDALLION_CHURN_SOURCE": str(TELCO),
@@ -66,7 +68,7 @@ class Stack:
 
     @classmethod
     def of(cls, state: State, report: Callable[[str], None] = print) -> Stack:
-        """Fix ports and secrets (remembered ones where possible) and write the settings files."""
+        """Fix ports and secrets, remembered ones where possible."""
         processes = process_table(state)
 
         def port(service: str, purpose: str = "") -> int:
@@ -139,18 +141,32 @@ class Stack:
         """Start what does not run and wait until all of it answers; safe to repeat at any point.
 
         Raises:
-            SettingsError: a chosen setting is not valid.
+            SettingsError: a chosen setting is not valid, or other than that of the services that run.
             ServiceUnavailable: names the service that did not come up and ends with its log's last lines.
         """
         for name in ("lake", "data_docs", "reports", "logs"):
             (self.state.folder / name).mkdir(parents=True, exist_ok=True)
         # Fails here, with every problem at once, rather than in a DAG.
         Settings.from_environment(self.airflow.settings)
+        self._refuse_other_choices()
         if self.state.read_settings() != self.airflow.settings and not self.processes.find("spark-master"):
             self.spark.forget_drivers()  # they would be launched with the old settings
         self.state.write_settings(self.airflow.settings, SECRET_SETTINGS)
         build_jobs(self.state.jobs)
         in_parallel([self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail])
+
+    def _refuse_other_choices(self) -> None:
+        # Services keep the environment they were started with, and the stream's driver its arguments.
+        earlier = self.state.read_settings()
+        if not earlier or not self.processes.members():
+            return
+        changed = [
+            f"{name} is {chosen}, but what runs was started with {running}"
+            for name, default in CHOICES.items()
+            if (chosen := self.airflow.settings.get(name, "")) != (running := earlier.get(name, default))
+        ]
+        if changed:
+            raise SettingsError("settings cannot change while the stack runs: `make down` first", changed)
 
     def _up_postgres_and_airflow(self) -> None:
         if self.processes.find("postgres") is None:
@@ -193,7 +209,8 @@ class Stack:
 
 def _chosen(state: State) -> dict[str, str]:
     earlier = state.read_settings()
-    return {name: os.environ.get(name) or earlier.get(name) or CHOICES[name] for name in CHOICES}
+    chosen = {name: os.environ.get(name) or earlier.get(name) or CHOICES[name] for name in CHOICES}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def process_table(state: State) -> ProcessTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -98,7 +99,9 @@ class State:
 
     def write_settings(self, settings: Mapping[str, str], secret_names: tuple[str, ...]) -> None:
         """Write `stack.env`, and the secret ones of it for Spark jobs."""
-        write_private(self.settings_file, _lines(settings))
+        # Quoted where a shell needs it, as people source it; Spark's file is read as it is.
+        quoted = {name: shlex.quote(value) for name, value in settings.items()}
+        write_private(self.settings_file, _lines(quoted))
         write_private(self.secrets_file, _lines({name: settings[name] for name in secret_names}))
 
     def read_settings(self) -> dict[str, str]:
@@ -106,7 +109,8 @@ class State:
         if not self.settings_file.exists():
             return {}
         lines = self.settings_file.read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        return {name: "".join(shlex.split(value)) for name, value in pairs}
 
     def _save(self) -> None:
         write_private(self._file, json.dumps(self._kept, indent=1))

@@ -19,6 +19,7 @@ from medallion_contracts.compile_gx import (
     compile_suite,
     row_count_check,
     suite_fingerprint,
+    version_column,
 )
 from medallion_contracts.compile_postgres import STAGING, quoted, staging_name
 from medallion_contracts.errors import StaleStaging
@@ -121,6 +122,11 @@ def _plan(connection: psycopg.Connection, dataset: Dataset, set_id: int) -> _Pla
     return _Plan(written, checks, profile, suite_fingerprint(suite))
 
 
+def has_versions(dataset: Dataset, table: str) -> bool:
+    """Whether each row of a gold table is of one version of one entity."""
+    return version_column(dataset, dataset.gold[table]) is not None
+
+
 def _findings(
     connection: psycopg.Connection,
     dataset: Dataset,
@@ -136,7 +142,8 @@ def _findings(
             expectation_type=check.expectation,
             description=check.description,
             severity=check.severity,
-            is_about_rows=check.is_about_rows,
+            # Rows of aggregates have no version that could be left out.
+            is_about_rows=check.is_about_rows and has_versions(dataset, check.table),
             success=success,
             row_count=written.tables[check.table].rows,
             failing_count=None if success else failing_count(connection, check, dataset, written.set_id),

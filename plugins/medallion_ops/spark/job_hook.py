@@ -18,10 +18,15 @@ class JobHook(SparkSubmitHook):
     `messages` is what it said when it gave up, `numbers` the JSON object it printed at the end.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, master: str, **kwargs: Any) -> None:
+        self._master = master
         super().__init__(**kwargs)
         self.messages: list[str] = []
         self.numbers: dict[str, Any] | None = None
+
+    def _resolve_connection(self) -> dict[str, Any]:
+        # The stream's and the jobs' master is one setting; without a connection the hook would take YARN.
+        return {**super()._resolve_connection(), "master": self._master}
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
         super()._process_spark_submit_log(self._overheard(itr))

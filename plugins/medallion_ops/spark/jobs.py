@@ -34,6 +34,7 @@ def stream_job(settings: Settings, dataset: str, *, submission: str, recover: bo
         *_kafka(settings.kafka),
         *_option("--trigger-seconds", stream.trigger_seconds),
         *_option("--max-offsets-per-trigger", stream.max_offsets_per_trigger),
+        *_option("--on-data-loss", stream.on_data_loss),
         *_verdicts(stream),
         *(["--recover-from-ledger"] if recover else []),
         *_option("--submission", submission),

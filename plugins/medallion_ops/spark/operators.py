@@ -73,7 +73,8 @@ class SparkJobOperator(BaseOperator):
     """Runs one Spark job to its end by spark-submit, with its driver in the task.
 
     `job` says what to run; it is called when the task runs, as settings are nothing to read while a DAG
-    file is parsed. The master comes from the connection `spark_default`.
+    file is parsed. The master is MEDALLION_SPARK_MASTER; the connection `spark_default`, if there is one, may
+    add to it (a keytab, a spark binary).
     """
 
     def __init__(self, *, job: Callable[[Settings, Context], SparkJob], **kwargs: Any) -> None:
@@ -94,6 +95,7 @@ class SparkJobOperator(BaseOperator):
         settings = Settings.from_environment()
         spark, job = settings.spark, self.job(settings, context)
         self._hook = JobHook(
+            master=spark.master,
             conn_id=CONNECTION,
             deploy_mode="client",
             name=job.name,

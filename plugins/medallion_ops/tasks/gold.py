@@ -124,6 +124,9 @@ def tell(dataset: str, run_id: str) -> list[str]:
     settings, alerts = GoldSettings.from_environment(), AlertSettings.from_environment()
     with gold_connection(settings.dsn) as connection:
         written, verdict = _set_of_run(connection, dataset, run_id)
+        if publication_of_set(connection, written.set_id):
+            log.info("set %s is published: nothing is blocked any more", written.set_id)
+            return []
         last = last_publication(connection, dataset)
         base = last.publication_id if last else None
         due = [one for one in episodes.note_verdict(connection, dataset, verdict, base) if one.is_mail_due]

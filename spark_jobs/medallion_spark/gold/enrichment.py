@@ -24,6 +24,9 @@ from medallion_spark.secrets import secret
 log = logging.getLogger(__name__)
 KEY_NAMES = ("customerid", "customer", "key", "id")
 LABEL_NAMES = ("churned", "churn", "label")
+LONGEST_KEY_BYTES = 2000
+"""An entry of a Postgres index holds little more."""
+
 _YES, _NO = ("yes", "true", "t", "1"), ("no", "false", "f", "0")
 _STAGED = (
     Column("key", ColumnType.STRING, "Entity.", required=True),
@@ -82,10 +85,11 @@ def refresh(
         kept = replace(stored, marker=marker, warning=warning)
         _record(connected, dataset, kept)
         return kept
-    if fingerprint != stored.fingerprint:
-        _replace(connected, dataset, set_id, labels)
     fresh = Snapshot(shown, marker, fingerprint, count)
-    _record(connected, dataset, fresh)
+    if fingerprint == stored.fingerprint:
+        _record(connected, dataset, fresh)
+    else:
+        _replace(connected, dataset, set_id, labels, fresh)
     log.info("enrichment: %s has %s labels", shown, f"{count:,}")
     return fresh
 
@@ -159,6 +163,9 @@ def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
         ).collect()
         [bad] = labels.agg(
             F.count_if(F.col("key").isNull() | (F.col("key") == "")).alias("keyless"),
+            F.count_if(F.contains("key", F.lit("\0")) | (F.octet_length("key") > LONGEST_KEY_BYTES)).alias(
+                "impossible"
+            ),
             F.count_if(F.col("label").isNull() & (F.col("text") != "")).alias("unreadable"),
             F.count_if(F.col("text").isNull() | (F.col("text") == "")).alias("empty"),
         ).collect()
@@ -166,6 +173,7 @@ def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
         raise BrokenSource(f"{shown} cannot be read: {first_line(error)}") from error
     problems = [
         f"{bad['keyless']:,} rows without a customer_id" if bad["keyless"] else "",
+        f"{bad['impossible']:,} customer_ids that Postgres cannot store" if bad["impossible"] else "",
         f"{bad['unreadable']:,} labels that are neither yes nor no" if bad["unreadable"] else "",
         f"{bad['empty']:,} rows without a label" if bad["empty"] else "",
         f"{found['contradictory']:,} customers with both labels" if found["contradictory"] else "",
@@ -185,7 +193,9 @@ def stored_snapshot(connected: psycopg.Connection, dataset: Dataset) -> Snapshot
     return Snapshot(*row) if row else Snapshot(None, None, None, 0)
 
 
-def _replace(connected: psycopg.Connection, dataset: Dataset, set_id: int, labels: DataFrame) -> None:
+def _replace(
+    connected: psycopg.Connection, dataset: Dataset, set_id: int, labels: DataFrame, fresh: Snapshot
+) -> None:
     table = quoted(STAGING, staging_name(set_id, "_labels"))
     connected.execute(create_staging(staging_name(set_id, "_labels"), _STAGED).encode())
     copy_in(labels.groupBy("key").agg(F.first("label").alias("label")), set_id, "_labels", _STAGED)
@@ -198,6 +208,7 @@ def _replace(connected: psycopg.Connection, dataset: Dataset, set_id: int, label
         connected.execute(
             f"INSERT INTO gold.enrichment_labels SELECT %s, key, label FROM {table}".encode(), [dataset.name]
         )
+        _record(connected, dataset, fresh)
     connected.execute(f"DROP TABLE {table}".encode())
 
 

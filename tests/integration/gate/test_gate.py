@@ -165,6 +165,12 @@ def test_leaving_rows_out_is_offered_only_where_it_would_help(gold: GoldDatabase
     )
     assert not audit(gold, about_table).can_leave_rows_out
 
+    of_versions = gold.stage([version("A", phone_service=False, internet_service="No"), version("B")])
+    assert audit(gold, of_versions).can_leave_rows_out
+    of_aggregates = right_set(gold)
+    gold.tamper(of_aggregates, "segment_hourly", "SET customers = updates + 1")
+    assert not audit(gold, of_aggregates).can_leave_rows_out, "a segment has no version to leave out"
+
 
 def test_staging_emptied_by_a_crash_is_no_fault_of_the_data(gold: GoldDatabase) -> None:
     set_id = right_set(gold)

@@ -62,6 +62,7 @@ def check(spark: SparkSession, source: str) -> dict[str, bool]:
         ("customerID,Churn\na,Yes\na,No\n", "1 customers with both labels"),
         ("customerID,Churn\na,maybe\nb,2\n", "2 labels that are neither yes nor no"),
         ("customerID,Churn\n,Yes\n", "1 rows without a customer_id"),
+        (f"customerID,Churn\n{'x' * 2001},Yes\n", "1 customer_ids that Postgres cannot store"),
         ("customerID,Churn\na,\n", "1 rows without a label"),
         ("name,Churn\na,Yes\n", "needs a column customer_id"),
         ("customerID\na\n", "and a column churned"),

@@ -24,7 +24,7 @@ def with_rule(expectation: str, *, mostly: float | None = None, **arguments: Any
     """The dataset with one more rule on gold.customers."""
     if mostly is not None:
         arguments["mostly"] = mostly
-    rule = QualityRule("rule", "A rule.", Severity.CRITICAL, expectation, arguments, True)
+    rule = QualityRule("rule", "A rule.", Severity.CRITICAL, expectation, arguments)
     table = DATASET.gold["customers"]
     return replace(DATASET, gold={**DATASET.gold, "customers": replace(table, rules=(*table.rules, rule))})
 

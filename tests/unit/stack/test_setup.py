@@ -15,6 +15,8 @@ import pytest
 from medallion_contracts.errors import SettingsError
 from medallion_stack import bootstrap, layout
 from medallion_stack.ports import LOOPBACK, is_free
+from medallion_stack.process import ProcessTable
+from medallion_stack.stack import SECRET_SETTINGS, Stack
 from medallion_stack.state import State, write_private
 
 STACK = layout.PROJECT / "docker/local/stack.py"
@@ -173,3 +175,30 @@ def test_a_set_up_step_that_was_interrupted_is_done_again(
     result.unlink()
     step()
     assert runs == ["1", "1", "2", "2"]
+
+
+def test_settings_can_be_sourced_by_a_shell_and_are_read_back(tmp_path: Path) -> None:
+    settings = {
+        "MEDALLION_ALERT_TO": "a@x.org, b@y.org",
+        "MEDALLION_CHURN_SOURCE": "jdbc:postgresql://h/d?a=1&b='2'",
+    }
+    state = State(tmp_path)
+    state.write_settings(settings, ())
+    script = (
+        f'set -a; . {state.settings_file}; printf "%s|%s" "$MEDALLION_ALERT_TO" "$MEDALLION_CHURN_SOURCE"'
+    )
+    shown = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    assert shown.stdout == "|".join(settings.values())
+    assert state.read_settings() == settings
+
+
+def test_settings_do_not_change_under_services_that_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State(tmp_path)
+    state.write_settings(Stack.of(state).airflow.settings, SECRET_SETTINGS)
+    monkeypatch.setattr(ProcessTable, "members", lambda table: ["a service"])
+    monkeypatch.setenv("MEDALLION_LATENESS", "accept")
+    with pytest.raises(SettingsError, match=r"make down.*\n.*LATENESS is accept, but what runs .* judge"):
+        Stack.of(state).up()
+    assert state.read_settings()["MEDALLION_LATENESS"] == "judge"
