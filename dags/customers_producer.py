@@ -35,6 +35,7 @@ with DAG(
     dag_id="customers_producer",
     description="Sends customer events to Kafka: the Telco table, a file, or made-up customers",
     schedule=None,
+    is_paused_upon_creation=False,  # it runs only when somebody asks
     start_date=START,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

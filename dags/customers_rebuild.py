@@ -35,6 +35,7 @@ with DAG(
     dag_id="customers_rebuild",
     description="Silver anew from bronze by one commit, then all of gold through its gate",
     schedule=None,
+    is_paused_upon_creation=False,  # it runs only when somebody asks
     start_date=START,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

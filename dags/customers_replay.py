@@ -32,6 +32,7 @@ with DAG(
     dag_id="customers_replay",
     description="Sends quarantined records to the stream again, and reports its verdicts",
     schedule=None,
+    is_paused_upon_creation=False,  # it runs only when somebody asks
     start_date=START,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

@@ -58,6 +58,15 @@ def test_dags_say_what_they_are_and_whose(dag_bag: DagBag) -> None:
         assert dag.max_active_runs == 1, f"{dag_id}: two runs at once would work on the same tables"
 
 
+def test_what_runs_by_hand_only_is_not_paused(dag_bag: DagBag) -> None:
+    by_hand = [dag for dag in dag_bag.dags.values() if type(dag.timetable).__name__ == "NullTimetable"]
+    assert len(by_hand) >= 3
+    for dag in by_hand:
+        assert dag.is_paused_upon_creation is False, (
+            f"{dag.dag_id}: a run that somebody triggers would wait for ever: is_paused_upon_creation=False"
+        )
+
+
 def test_tasks_have_an_owner_retries_and_the_failure_mail(dag_bag: DagBag) -> None:
     for dag_id, dag in dag_bag.dags.items():
         for task in dag.tasks:
