@@ -54,6 +54,31 @@ def options_for(verdict: Verdict) -> tuple[Option, ...]:
     return (Option.KEEP_BLOCKED, Option.ANYWAY)
 
 
+def is_being_asked(connection: psycopg.Connection, set_id: int) -> bool:
+    """Whether a run shows the question about this set to people, and no answer is known here yet.
+
+    Raises:
+        GoldError: The run has asked about another set before. Airflow keeps showing a run's first question,
+            so an answer would be about what its person did not see.
+    """
+    asked = connection.execute(
+        "SELECT d.set_id, d.answer IS NULL, m.dataset, m.run_id FROM staging.manifests AS m "
+        "JOIN staging.manifests AS shown USING (dataset, run_id) "
+        "JOIN audit.decisions AS d ON d.set_id = shown.set_id "
+        "WHERE m.set_id = %s ORDER BY d.decision_id DESC LIMIT 1",
+        [set_id],
+    ).fetchone()
+    if asked is None:
+        return False
+    shown, is_unanswered, dataset, run_id = asked
+    if shown != set_id:
+        raise GoldError(
+            f"run {run_id} asked about set {shown} before, and Airflow would show that question again for "
+            f"set {set_id}: let another run ask (airflow dags trigger {dataset}_gold)"
+        )
+    return bool(is_unanswered)
+
+
 def ask(connection: psycopg.Connection, set_id: int, task: str, options: Iterable[Option]) -> None:
     """Remember which set a task instance shows to people; asking again for the same task changes nothing."""
     connection.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,25 +51,29 @@ class Platform:
         wait_until(lambda: self.airflow.state(dag_id, run) in FINISHED, E2E_WAIT_SECONDS, f"{dag_id} {run}")
 
     def run_gold_until_it_asks(self) -> str:
-        """Trigger a gold run; gives the run that waits for a person, be it this one or the hour's own."""
+        """Trigger a gold run; gives the run that asks a person, be it this one or the hour's own."""
         self.airflow.trigger("customers_gold")
-        wait_until(lambda: self._asking_run() is not None, E2E_WAIT_SECONDS, "the gate's question")
-        run = self._asking_run()
-        assert run is not None
-        return run
+        asking: list[str] = []
 
-    def _asking_run(self) -> str | None:
-        for run in self.airflow.runs("customers_gold", "running"):
+        def is_asked() -> bool:
+            runs = self.airflow.runs("customers_gold", "running")
+            asking.extend(run for run in runs if self.airflow.asks("customers_gold", run, "decide"))
+            return bool(asking)
+
+        wait_until(is_asked, E2E_WAIT_SECONDS, "the gate's question")
+        return asking[0]
+
+    def wait_until_people_were_told(self, run: str) -> None:
+        """Wait until a gold run has mailed what there is to mail."""
+
+        def is_told() -> bool:
             states = {task.task_id: task.state for task in self.airflow.tasks("customers_gold", run)}
-            if states.get("decide") == "awaiting_input" and states.get("tell") == "success":
-                return run
-        return None
+            return states.get("tell") == "success"
+
+        wait_until(is_told, E2E_WAIT_SECONDS, "the gate's mail")
 
     def decide(self, run: str, option: str) -> str:
         """Answer a gold run's question, and wait for the run's end; returns its state."""
-        # As a person, who reads first: an answer within a second of the question finds the task still ending,
-        # and Airflow then takes it for killed, and asks again.
-        time.sleep(5)
         self.airflow.answer("customers_gold", run, "decide", option)
         self.wait_for_run("customers_gold", run)
         return self.airflow.state("customers_gold", run)

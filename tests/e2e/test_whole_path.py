@@ -227,6 +227,7 @@ def test_a_failing_gate_leaves_gold_alone_and_mails(
     platform.wait_for_verdicts()
 
     gold_run = platform.run_gold_until_it_asks()
+    platform.wait_until_people_were_told(gold_run)
     [mail] = [one for one in platform.mail.messages()[mails:] if "customers_gold" in str(one["Subject"])]
     payload = mail.get_payload(0)
     text = payload.get_payload(decode=True).decode()  # type: ignore[union-attr]  # multipart, text first

@@ -62,18 +62,21 @@ def test_a_blocked_episode_from_its_first_mail_to_its_release(
     send_customer_without_service(platform, tmp_path)
 
     first = platform.run_gold_until_it_asks()
+    platform.wait_until_people_were_told(first)
     assert [subject.split(" (")[0] for subject in gate_mails(platform)[told:]] == [
         "[medallion] customers_gold: gold is blocked"
     ]
     assert platform.decide(first, "keep blocked") == "failed"
     assert not gold_holds(platform, CUSTOMER)
 
+    # Answered before the process that asked has ended: Airflow loses such an answer, the question does not.
     second = platform.run_gold_until_it_asks()
-    assert len(gate_mails(platform)) == told + 1, "the same trouble is mailed once"
     assert platform.decide(second, "publish anyway") == "success"
     assert gold_holds(platform, CUSTOMER)
     assert last_decision(platform) == ("publish anyway", platform.settings["MEDALLION_AIRFLOW_USER"])
-    assert gate_mails(platform)[told + 1 :] == ["[medallion] customers_gold: gold is released"]
+    assert gate_mails(platform)[told + 1 :] == ["[medallion] customers_gold: gold is released"], (
+        "the same trouble is mailed once"
+    )
 
 
 def test_no_personal_value_reached_mails_logs_or_data_docs(platform: Platform) -> None:

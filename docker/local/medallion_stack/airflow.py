@@ -100,6 +100,8 @@ class Airflow:
             # Any less, and a busy machine's late heartbeats look like dead tasks.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 120,
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 60,
+            # Airflow notices the end of every other task only when its next heartbeat is due (default: 5 s).
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
             "USAGE_DATA_COLLECTION__ENABLED": False,
         }
         return {

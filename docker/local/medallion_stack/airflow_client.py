@@ -86,6 +86,11 @@ class AirflowClient:
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
         return self._get(path)["value"] if self._exists(path) else None
 
+    def asks(self, dag_id: str, run_id: str, task_id: str) -> bool:
+        """Whether a task shows a question to people that nobody has answered."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/-1/hitlDetails"
+        return self._exists(path) and not self._get(path)["response_received"]
+
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
         """Answer a task's question to a person, as a click under *Required Actions* does."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/-1/hitlDetails"

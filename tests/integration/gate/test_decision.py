@@ -15,6 +15,7 @@ from medallion_ops.decision import (
     answer,
     ask,
     exclusion_decided,
+    is_being_asked,
     options_for,
     reject_failing_rows,
     release_row,
@@ -111,6 +112,27 @@ def test_leaving_rows_out_is_refused_where_it_was_not_offered(gold: GoldDatabase
 def test_an_answer_to_no_question_is_an_error(gold: GoldDatabase) -> None:
     with pytest.raises(GoldError, match="clear the task"):
         decide(gold, Option.ANYWAY, task="another")
+
+
+def test_a_question_is_asked_until_its_answer_is_known(gold: GoldDatabase) -> None:
+    set_id, _ = held_back(gold)
+    with psycopg.connect(gold.dsn) as connection:
+        before = is_being_asked(connection, set_id)
+        answer(connection, "task-1", Option.KEEP_BLOCKED, "grace", NOW)
+        after = is_being_asked(connection, set_id)
+
+    assert (before, after) == (True, False)
+
+
+def test_a_run_that_asked_about_one_set_does_not_ask_about_another(gold: GoldDatabase) -> None:
+    shown, _ = held_back(gold)
+    newer = gold.stage([version("B", tenure=1202)])
+
+    with (
+        psycopg.connect(gold.dsn) as connection,
+        pytest.raises(GoldError, match=f"asked about set {shown} before.* for set {newer}: let another run"),
+    ):
+        is_being_asked(connection, newer)
 
 
 def test_failing_rows_are_rejected_once_with_their_reasons(gold: GoldDatabase) -> None:

@@ -1,0 +1,123 @@
+"""The question in Airflow: shown once, heard whenever the answer comes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from airflow.providers.standard.operators import hitl
+from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput, TaskDeferred
+
+from medallion_contracts.model import Severity
+from medallion_ops.decision import Option
+from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
+from medallion_ops.tasks.gold_decision import GateDecisionOperator
+from staged_sets import GoldDatabase, version
+
+RUN = "run"
+
+
+class ThisTask:
+    """What the question needs to know of its task instance."""
+
+    def __init__(self) -> None:
+        self.id = uuid4()
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What reached Airflow, which would forget an answer whenever it is told to ask."""
+    told: list[Any] = []
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **question: told.append(question))
+    return told
+
+
+def stage_failing(gold: GoldDatabase) -> int:
+    set_id = gold.stage([version("B", tenure=1201)])
+    finding = Finding(
+        "customers", "tenure_in_range", "expect", "A rule.", Severity.CRITICAL, True, False, 2, 1
+    )
+    with psycopg.connect(gold.dsn) as connection:
+        keep_verdict(connection, Verdict(set_id, "hash", (finding,)))
+    return set_id
+
+
+def ask(task: ThisTask) -> None:
+    operator = GateDecisionOperator(
+        task_id="decide", dataset="customers", then={option: option.name.lower() for option in Option}
+    )
+    operator.execute({"ti": task, "task_instance": task, "run_id": RUN})  # type: ignore[typeddict-item]
+
+
+@pytest.fixture(autouse=True)
+def settings(gold: GoldDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "GOLD_DSN": gold.dsn,
+        "ALERT_TO": "ops@example.org",
+        "SMTP_HOST": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(f"MEDALLION_{name}", value)
+
+
+def test_it_is_shown_once_with_its_set_and_options(gold: GoldDatabase, shown: list[Any]) -> None:
+    set_id = stage_failing(gold)
+
+    with pytest.raises(TaskAwaitingInput):
+        ask(ThisTask())
+
+    [question] = shown
+    assert f"set {set_id} failed" in question["subject"]
+    assert question["options"] == [option.value for option in Option]
+    assert gold.query("SELECT set_id, answer FROM audit.decisions") == [(set_id, None)]
+
+
+@pytest.mark.parametrize("is_same_instance", [True, False])
+def test_a_try_that_was_lost_after_it_asked_is_followed_by_one_that_waits_for_the_same_answer(
+    gold: GoldDatabase, shown: list[Any], is_same_instance: bool
+) -> None:
+    stage_failing(gold)
+    first = ThisTask()
+    with pytest.raises(TaskAwaitingInput):
+        ask(first)
+    second = first if is_same_instance else ThisTask()
+
+    with pytest.raises(TaskDeferred) as waiting:
+        ask(second)
+
+    assert len(shown) == 1, "Airflow forgets an answer when it is told to ask again"
+    assert waiting.value.method_name == "execute_complete"
+    path, arguments = waiting.value.trigger.serialize()
+    module, name = path.rsplit(".", 1)
+    trigger = getattr(import_module(module), name)(**arguments)
+    assert (trigger.ti_id, trigger.defaults) == (second.id, [Option.KEEP_BLOCKED])
+    assert gold.value(f"SELECT count(*) FROM audit.decisions WHERE asked_by_task = '{second.id}'") == 1
+
+
+def test_nothing_is_remembered_of_a_question_that_airflow_did_not_take(
+    gold: GoldDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage_failing(gold)
+
+    def refuse(**question: Any) -> None:
+        raise RuntimeError("Airflow is away")
+
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", refuse)
+    with pytest.raises(RuntimeError):
+        ask(ThisTask())
+
+    assert gold.value("SELECT count(*) FROM audit.decisions") == 0
+
+
+def test_a_run_whose_set_was_written_again_after_it_asked_fails_and_says_what_to_do(
+    gold: GoldDatabase, shown: list[Any]
+) -> None:
+    stage_failing(gold)
+    with pytest.raises(TaskAwaitingInput):
+        ask(ThisTask())
+    stage_failing(gold)
+
+    with pytest.raises(AirflowFailException, match="airflow dags trigger customers_gold"):
+        ask(ThisTask())
