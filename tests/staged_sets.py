@@ -94,6 +94,8 @@ class GoldDatabase:
     ) -> int:
         """Stage a set from all versions of the customers it touches; returns its id.
 
+        As in the job, what is rejected now is noted as left out; `versions` is to lack it.
+
         `versions` may be a query that gives a version's fields and coordinates in the contract's order.
         """
         with psycopg.connect(self.dsn) as connection:
@@ -105,8 +107,10 @@ class GoldDatabase:
             self.versions += 1
             [set_id] = connection.execute(
                 "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, from_version, "
-                "to_version, base_publication_id, tables, contract_hash) "
-                "VALUES (%s, %s, %s, 'silver-1', %s, %s, %s, '{}', '') RETURNING set_id",
+                "to_version, base_publication_id, tables, contract_hash, excluded_rows) "
+                "SELECT %s, %s, %s, 'silver-1', %s, %s, %s, '{}', '', "
+                "coalesce(jsonb_agg(rejection_id), '[]') FROM audit.rejected_rows WHERE released_at IS NULL "
+                "RETURNING set_id",
                 [DATASET.name, run_id, kind, reached, (reached or 0) + 1, base],
             ).fetchone() or (0,)
             _load_versions(connection, versions)

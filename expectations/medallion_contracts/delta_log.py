@@ -1,13 +1,11 @@
-"""Reads Delta's log without Spark, in a second: what silver is now, and whether an enrichment source changed.
+"""Reads Delta's log without Spark, in a second: what silver is now.
 
 The gold job and Airflow both ask here, so that they decide alike.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.increment import Commit, SilverState
@@ -53,35 +51,3 @@ def silver_state(path: str, storage_options: Mapping[str, str], since: int | Non
             for entry in commits
         ),
     )
-
-
-def is_csv(source: str) -> bool:
-    """Whether an enrichment source is a CSV file; a path of another kind is a Delta table."""
-    return source.lower().endswith((".csv", ".csv.gz"))
-
-
-def source_marker(source: str | None, storage_options: Mapping[str, str]) -> str | None:
-    """State of an enrichment source: changes when the source does.
-
-    None when it cannot be told cheaply (a database, a CSV file in the cloud) or the source is not there. Such
-    a source is read whenever there is new silver.
-    """
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    if source is None or source.startswith("jdbc:"):
-        return None
-    if is_csv(source):
-        return _file_marker(Path(source.removeprefix("file://")))
-    try:
-        table = DeltaTable(source, storage_options=dict(storage_options))
-    except (DeltaError, OSError):
-        return None
-    return f"delta:{table.metadata().id}@{table.version()}"
-
-
-def _file_marker(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

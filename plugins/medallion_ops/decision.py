@@ -140,13 +140,20 @@ def approval_of_set(connection: psycopg.Connection, set_id: int) -> Decision | N
 
 
 def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
-    """The decision whose rejected rows a set of the same run leaves out, None when it leaves none out."""
+    """The decision by which a set leaves rows out that the last publication did not, whichever run wrote it.
+
+    None when it leaves out none that were decided on since.
+    """
+    rows = quoted(AUDIT, "rejected_rows")
     row = connection.execute(
-        "SELECT d.set_id, d.answered_by, d.answered_at FROM staging.manifests AS m "
-        "JOIN staging.manifests AS shown ON (shown.dataset, shown.run_id) = (m.dataset, m.run_id) "
-        "AND shown.set_id < m.set_id "
-        "JOIN audit.decisions AS d ON d.set_id = shown.set_id AND d.answer = %s AND d.refused IS NULL "
-        "WHERE m.set_id = %s ORDER BY d.answered_at DESC LIMIT 1",
+        "SELECT d.set_id, d.answered_by, d.answered_at FROM staging.manifests AS m "  # noqa: S608 - own names
+        "CROSS JOIN LATERAL jsonb_array_elements(m.excluded_rows) AS excluded (rejection_id) "
+        f"JOIN {rows} AS r ON r.rejection_id = excluded.rejection_id::bigint "
+        "JOIN audit.decisions AS d ON d.set_id = r.set_id AND d.answer = %s AND d.refused IS NULL "
+        "LEFT JOIN gold.publications AS p ON p.publication_id = m.base_publication_id "
+        "LEFT JOIN staging.manifests AS base ON base.set_id = p.set_id "
+        "WHERE m.set_id = %s AND NOT coalesce(base.excluded_rows @> excluded.rejection_id, false) "
+        "ORDER BY d.answered_at DESC LIMIT 1",
         [Option.WITHOUT_FAILING_ROWS.value, set_id],
     ).fetchone()
     return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2]) if row else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medallion_contracts.compile_postgres import AUDIT, quoted
-from medallion_contracts.delta_log import silver_state, source_marker
+from medallion_contracts.delta_log import silver_state
+from medallion_contracts.enrichment_source import source_marker
 from medallion_contracts.increment import (
     PUBLISHED_QUERY,
     Kind,
@@ -19,10 +22,12 @@ from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.lake_files import delta_storage_options
-from medallion_ops.settings import Settings
+from medallion_ops.settings import GoldSettings, Settings
 
 if TYPE_CHECKING:
     import psycopg
+
+log = logging.getLogger(__name__)
 
 
 def next_write(settings: Settings, dataset: Dataset) -> Plan:
@@ -47,8 +52,35 @@ def next_write(settings: Settings, dataset: Dataset) -> Plan:
         gold_contract_hash(dataset),
         excluded=excluded,
         labels=labels,
-        marker=source_marker(settings.gold.churn_source, storage),
+        marker=source_marker(settings.gold.churn_source, storage, _AskWithLogin(settings.gold)),
     )
+
+
+class _AskWithLogin:
+    """Asks the database of the enrichment source, with the login of the settings."""
+
+    def __init__(self, gold: GoldSettings) -> None:
+        self._login = {
+            name: value
+            for name, value in (
+                ("user", gold.churn_username),
+                ("password", gold.churn_password.reveal() if gold.churn_password else None),
+            )
+            if value
+        }
+
+    def __call__(self, parameters: Mapping[str, str], query: str) -> str | None:
+        import psycopg
+
+        try:
+            with psycopg.connect(**{**parameters, **self._login}) as connection:  # type: ignore[arg-type]
+                row = connection.execute(query.encode()).fetchone()
+        except psycopg.Error as error:
+            log.warning(
+                "the enrichment source does not answer (%s): its last labels stay", type(error).__name__
+            )
+            return None
+        return str(row[0]) if row else None
 
 
 def _last_published(connection: psycopg.Connection, dataset: Dataset) -> Published | None:

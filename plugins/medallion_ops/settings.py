@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from medallion_contracts.enrichment_source import has_login
 from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
 
@@ -205,8 +206,14 @@ class GoldSettings(f.Section):
     churn_source: str | None = f.setting(
         "CHURN_SOURCE",
         f.text,
-        "table of churn outcomes: a CSV file, a Delta table or a JDBC address",
+        "table of churn outcomes: a CSV file, a Delta table, or jdbc:postgresql://host/db?table=schema.name",
         example="/data/churn.csv",
+    )
+    churn_username: str | None = f.setting(
+        "CHURN_USERNAME", f.text, "login to a JDBC address; in the secrets file too", example="churn_reader"
+    )
+    churn_password: f.Secret | None = f.setting(
+        "CHURN_PASSWORD", f.secret, "password to a JDBC address; in the secrets file too"
     )
     data_docs_dir: Path | None = f.setting(
         "DATA_DOCS_DIR", f.absolute_path, "folder for the gate's Data Docs", example="/srv/data_docs"
@@ -217,6 +224,14 @@ class GoldSettings(f.Section):
         "address under which people open the Data Docs",
         example="https://docs.example.com/gate",
     )
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.churn_source and has_login(self.churn_source):
+            # It is an argument of the Spark job, and named in gold.
+            yield (
+                "MEDALLION_CHURN_SOURCE holds a login: put it into MEDALLION_CHURN_USERNAME and "
+                "MEDALLION_CHURN_PASSWORD"
+            )
 
 
 @dataclass(frozen=True)

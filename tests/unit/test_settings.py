@@ -123,6 +123,10 @@ def test_a_wrong_value_is_named_with_what_is_expected(name: str, value: str, exp
         (AZURE_LAKE | {"MEDALLION_LAKE_AUTH": "shared_key"}, "MEDALLION_LAKE_ACCOUNT_KEY is not set"),
         ({"MEDALLION_LAKE_AUTH": "managed_identity"}, "is a folder"),
         (AZURE_LAKE | {"MEDALLION_LAKE_ENDPOINT": "127.0.0.1:10000"}, "write abfs:"),
+        (
+            {"MEDALLION_CHURN_SOURCE": "jdbc:postgresql://db/crm?table=t&password=p"},
+            "put it into MEDALLION_CHURN_USERNAME",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(environ: dict[str, str], expected: str) -> None:

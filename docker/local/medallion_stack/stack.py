@@ -28,7 +28,8 @@ from medallion_stack.state import State
 TOPICS = ("customers", "customers_replay")
 TELCO = layout.PROJECT / "docker/local/data/telco-customer-churn.csv"
 WRITER, READER, PII_READER = "medallion_writer", "gold_reader", "gold_pii_reader"
-SECRET_SETTINGS = ("MEDALLION_GOLD_DSN",)
+# For Spark jobs, which read them from a file.
+SECRET_SETTINGS = ("MEDALLION_GOLD_DSN", "MEDALLION_CHURN_USERNAME", "MEDALLION_CHURN_PASSWORD")
 # What the user may choose, with the default; a choice made at one `make up` holds for the next ones.
 CHOICES = {
     "MEDALLION_TRIGGER_SECONDS": "5",
@@ -40,6 +41,8 @@ CHOICES = {
     "MEDALLION_REJECT_UNKNOWN_FIELDS": "false",
     "MEDALLION_ALERT_TO": "data-team@medallion.example",
     "MEDALLION_CHURN_SOURCE": str(TELCO),
+    "MEDALLION_CHURN_USERNAME": "",
+    "MEDALLION_CHURN_PASSWORD": "",
 }
 SUPERVISOR = "supervisor"
 # Later groups are what earlier ones need; Spark apart, see below.
@@ -161,7 +164,9 @@ class Stack:
         if not earlier or not self.processes.members():
             return
         changed = [
-            f"{name} is {chosen}, but what runs was started with {running}"
+            f"{name} is not what the running services were started with"
+            if name in SECRET_SETTINGS
+            else f"{name} is {chosen}, but what runs was started with {running}"
             for name, default in CHOICES.items()
             if (chosen := self.airflow.settings.get(name, "")) != (running := earlier.get(name, default))
         ]

@@ -102,7 +102,8 @@ class State:
         # Quoted where a shell needs it, as people source it; Spark's file is read as it is.
         quoted = {name: shlex.quote(value) for name, value in settings.items()}
         write_private(self.settings_file, _lines(quoted))
-        write_private(self.secrets_file, _lines({name: settings[name] for name in secret_names}))
+        secrets = {name: settings[name] for name in secret_names if name in settings}
+        write_private(self.secrets_file, _lines(secrets))
 
     def read_settings(self) -> dict[str, str]:
         """What `stack.env` says; empty before the first start."""

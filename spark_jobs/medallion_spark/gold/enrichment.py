@@ -7,15 +7,23 @@ run says so. Labels are never published from here: features take them, through t
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
-from medallion_contracts.delta_log import is_csv
+from medallion_contracts.enrichment_source import (
+    PASSWORD,
+    USERNAME,
+    is_csv,
+    is_jdbc,
+    jdbc_table,
+    source_marker,
+    without_login,
+)
 from medallion_contracts.model import Column, ColumnType, Dataset
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
 from medallion_spark.gold.transfer import copy_in
@@ -56,6 +64,20 @@ class Snapshot:
         return asdict(self)
 
 
+def marker(source: str | None, storage_options: Mapping[str, str]) -> str | None:
+    """State of the source now, see `source_marker`."""
+    return source_marker(source, storage_options, _ask_postgres)
+
+
+def _ask_postgres(parameters: Mapping[str, str], query: str) -> str | None:
+    try:
+        with psycopg.connect(**{**parameters, **_login()}) as connection:  # type: ignore[arg-type]
+            row = connection.execute(query.encode()).fetchone()
+    except psycopg.Error:
+        return None  # reading it will say why
+    return str(row[0]) if row else None
+
+
 def refresh(
     spark: SparkSession,
     connected: psycopg.Connection,
@@ -72,7 +94,7 @@ def refresh(
     stored = stored_snapshot(connected, dataset)
     if source is None:
         return stored
-    shown = _without_login(source)
+    shown = without_login(source)
     if marker is not None and stored.marker == marker:
         log.info("enrichment: %s is unchanged, %s labels", shown, f"{stored.labels:,}")
         return stored
@@ -102,7 +124,7 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
     Raises:
         BrokenSource: it cannot be read, or has no such columns.
     """
-    shown = _without_login(source)
+    shown = without_login(source)
     try:
         raw = _open(spark, source)
         names = {name.lower().replace("_", ""): name for name in raw.columns}
@@ -123,29 +145,23 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
 
 
 def _open(spark: SparkSession, source: str) -> DataFrame:
-    if source.startswith("jdbc:"):
-        url, table = _jdbc_table(source)
-        reader = spark.read.format("jdbc").option("url", url).option("dbtable", table)
-        for option, setting in (
-            ("user", "MEDALLION_CHURN_USERNAME"),
-            ("password", "MEDALLION_CHURN_PASSWORD"),
-        ):
-            if value := secret(setting):
-                reader = reader.option(option, value)
-        return reader.load()
+    if is_jdbc(source):
+        url, table = jdbc_table(source)
+        if not table:
+            raise BrokenSource(f"{without_login(source)} must name its table: add ?table=schema.name")
+        return spark.read.format("jdbc").options(url=url, dbtable=table, **_login()).load()
     if is_csv(source):
         return spark.read.option("header", "true").option("mode", "FAILFAST").csv(source)
     return spark.read.format("delta").load(source)
 
 
-def _jdbc_table(source: str) -> tuple[str, str]:
-    """Splits jdbc:postgresql://host/db?table=schema.name into the driver's URL and the table."""
-    parts = urlsplit(source.removeprefix("jdbc:"))
-    options = dict(parse_qsl(parts.query))
-    table = options.pop("table", None)
-    if not table:
-        raise BrokenSource(f"{_without_login(source)} must name its table: add ?table=schema.name")
-    return "jdbc:" + urlunsplit(parts._replace(query=urlencode(options))), table
+def _login() -> dict[str, str]:
+    """User and password for a database, as the secrets file has them; the names suit JDBC and libpq."""
+    return {
+        name: value
+        for name, setting in (("user", USERNAME), ("password", PASSWORD))
+        if (value := secret(setting))
+    }
 
 
 def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
@@ -220,14 +236,3 @@ def _record(connected: psycopg.Connection, dataset: Dataset, snapshot: Snapshot)
         "loaded_at = clock_timestamp()",
         [dataset.name, snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels],
     )
-
-
-def _without_login(source: str) -> str:
-    """The source for messages: no user, no password, no options but the table."""
-    if not source.startswith("jdbc:"):
-        return source
-    parts = urlsplit(source.removeprefix("jdbc:"))
-    kept = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "table"])
-    host = parts.hostname or ""
-    place = f"{host}:{parts.port}" if parts.port else host
-    return "jdbc:" + urlunsplit((parts.scheme, place, parts.path, kept, ""))

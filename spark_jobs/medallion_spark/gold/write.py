@@ -29,7 +29,7 @@ from medallion_contracts.compile_postgres import (
     scopes,
     staging_name,
 )
-from medallion_contracts.delta_log import silver_state, source_marker
+from medallion_contracts.delta_log import silver_state
 from medallion_contracts.errors import GoldError
 from medallion_contracts.increment import Kind, LabelSnapshot, Plan, Published, gold_contract_hash, plan
 from medallion_contracts.lake import LakePaths
@@ -124,7 +124,7 @@ def write_set(spark: SparkSession, request: Request) -> Report:
 def _write_set(spark: SparkSession, request: Request) -> Report:
     started = time.monotonic()
     with connection(autocommit=True) as connected:
-        marker = source_marker(request.churn_source, delta_storage_options(request.lake))
+        marker = enrichment.marker(request.churn_source, delta_storage_options(request.lake))
         inputs = _inputs(connected, request, marker)
         log.info("gold %s: %s", inputs.plan.kind.value, inputs.plan.reason)
         if inputs.plan.kind is Kind.NOTHING:

@@ -56,6 +56,12 @@ def decide(gold: GoldDatabase, option: str, *, task: str = "task-1", by: str | N
         return answer(connection, task, option, by, NOW)
 
 
+def publish_passed(gold: GoldDatabase, set_id: int) -> None:
+    with psycopg.connect(gold.dsn) as connection:
+        keep_verdict(connection, passed(set_id))
+    publish_set(gold.secret, DATASET, set_id)
+
+
 def test_publish_anyway_publishes_and_names_who_and_when(gold: GoldDatabase) -> None:
     set_id, _ = held_back(gold)
 
@@ -160,18 +166,29 @@ def test_a_row_that_fails_several_expectations_is_rejected_once(gold: GoldDataba
     assert sorted(expectations) == sorted(labels)
 
 
-def test_the_set_written_without_the_rows_carries_the_decision(gold: GoldDatabase) -> None:
-    held_back(gold)
+@pytest.mark.parametrize("run_id", ["run", "the-next-run"])
+def test_the_first_set_written_without_the_rows_carries_the_decision(gold: GoldDatabase, run_id: str) -> None:
+    _, verdict = held_back(gold)
     decide(gold, Option.WITHOUT_FAILING_ROWS)
-    without = gold.stage([version("A")])
     with psycopg.connect(gold.dsn) as connection:
-        keep_verdict(connection, passed(without))
+        reject_failing_rows(connection, DATASET, verdict, "grace")
 
-    publish_set(gold.secret, DATASET, without)
+    for customer in ("A", "C"):
+        publish_passed(gold, gold.stage([version(customer)], run_id=run_id))
 
-    assert gold.query("SELECT decision, decided_by FROM gold.publications") == [
-        ("publish without the failing rows", "grace")
+    assert gold.query("SELECT decision, decided_by FROM gold.publications ORDER BY publication_id") == [
+        ("publish without the failing rows", "grace"),
+        ("passed", None),
     ]
+
+
+def test_a_decision_that_left_nothing_out_is_not_behind_a_set(gold: GoldDatabase) -> None:
+    held_back(gold)
+    decide(gold, Option.WITHOUT_FAILING_ROWS)  # and the run was killed before it rejected the rows
+
+    publish_passed(gold, gold.stage([version("A")]))
+
+    assert gold.query("SELECT decision, decided_by FROM gold.publications") == [("passed", None)]
 
 
 def test_a_released_row_may_be_rejected_again(gold: GoldDatabase) -> None:

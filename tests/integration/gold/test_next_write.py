@@ -24,12 +24,23 @@ from staged_sets import DATASET, GoldDatabase
 class Asker:
     """Settings of one lake and one database; silver needs only a few columns here."""
 
-    def __init__(self, dsn: str, folder: Path) -> None:
+    def __init__(
+        self, dsn: str, folder: Path, churn: str | None = None, login: tuple[str, str] | None = None
+    ) -> None:
         self.gold = GoldDatabase(dsn)
         self.churn = folder / "churn.csv"
         self.lake = LakeSettings(uri=str(folder / "lake"))
         self.silver = LakePaths(self.lake.uri, DATASET.name).silver
-        self.settings = _settings(self.lake, Secret(dsn), str(self.churn))
+        user, password = login or (None, None)
+        self.settings = _settings(
+            self.lake,
+            GoldSettings(
+                dsn=Secret(dsn),
+                churn_source=churn or str(self.churn),
+                churn_username=user,
+                churn_password=Secret(password) if password else None,
+            ),
+        )
 
     def commit(self, *customers: str, mode: Literal["append", "overwrite"] = "append") -> None:
         write_deltalake(self.silver, pa.table({"customer_id": pa.array(customers, pa.string())}), mode=mode)
@@ -54,8 +65,8 @@ class Asker:
         )
 
 
-def _settings(lake: LakeSettings, dsn: Secret, churn: str) -> Settings:
-    parts: dict[str, Any] = {"lake": lake, "gold": GoldSettings(dsn=dsn, churn_source=churn)}
+def _settings(lake: LakeSettings, gold: GoldSettings) -> Settings:
+    parts: dict[str, Any] = {"lake": lake, "gold": gold}
     settings = object.__new__(Settings)  # only these two sections are asked for
     for name, value in parts.items():
         object.__setattr__(settings, name, value)
@@ -107,6 +118,23 @@ def test_a_rejected_row_and_a_changed_churn_file_are_to_be_written(asker: Asker)
         [datetime(2026, 5, 4, tzinfo=UTC)],
     )
     assert asker.ask().reason == "rows were rejected or released"
+
+
+def test_a_changed_table_of_outcomes_in_a_database_is_to_be_written(
+    postgres: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrate(Secret(postgres), DATASET)
+    login, place = postgres.removeprefix("postgresql://").split("@")
+    user, password = login.split(":")
+    source = f"jdbc:postgresql://{place.split('?')[0]}?table=public.outcomes"
+    asker = Asker(postgres, tmp_path, churn=source, login=(user, password))
+    asker.commit("a")
+    asker.publish()
+    assert asker.ask().kind is Kind.NOTHING
+    assert "does not answer" in caplog.text, "there is no such table yet"
+
+    asker.gold.query("CREATE TABLE public.outcomes AS SELECT 'a' AS customer_id, true AS churned")
+    assert asker.ask().reason == "the enrichment source changed"
 
 
 def test_a_database_without_tables_names_the_remedy(postgres: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from medallion_contracts.enrichment_source import source_marker
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.lake import LakePaths
 from medallion_ops.lake_files import delta_storage_options, lake_files
@@ -41,6 +42,17 @@ def test_deltalake_reads_and_writes_with_the_settings_login(azurite: AzuriteServ
     for _ in range(3):  # from the third commit on, the log is listed from the middle
         write_deltalake(path, pa.table({"a": [1, 2]}), storage_options=login, mode="append")
     assert DeltaTable(path, storage_options=login).to_pyarrow_dataset().count_rows() == 6
+
+
+def test_a_file_of_outcomes_in_azure_says_that_it_changed(azurite: AzuriteServer) -> None:
+    here = lake(azurite)
+    source, login = f"{here.uri}/outcomes/churn.csv", delta_storage_options(here)
+    assert source_marker(source, login, lambda parameters, query: None) is None
+    markers = []
+    for content in ({"a": 1}, {"a": 2}):
+        lake_files(here).write(source, content)  # any bytes do
+        markers += [source_marker(source, login, lambda parameters, query: None) for _ in range(2)]
+    assert markers[0] == markers[1] != markers[2] == markers[3]
 
 
 def test_a_refused_login_names_the_settings_and_never_the_key(azurite: AzuriteServer) -> None:

@@ -11,9 +11,8 @@ from pyspark.sql import SparkSession
 
 from gold_model import gold_of, version
 from gold_runs import GoldRuns, csv_of
-from medallion_contracts.delta_log import source_marker
 from medallion_contracts.increment import Kind
-from medallion_spark.gold.enrichment import BrokenSource, examine, read_labels
+from medallion_spark.gold.enrichment import BrokenSource, examine, marker, read_labels
 
 
 def test_labels_reach_customers_that_nothing_else_touches(runs: GoldRuns, tmp_path: Path) -> None:
@@ -87,12 +86,12 @@ def test_spellings_and_repeated_rows_are_understood(spark: SparkSession, tmp_pat
 
 def test_a_delta_table_is_a_source_and_its_commits_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
     source = str(tmp_path / "churn")
-    assert source_marker(source, {}) is None
+    assert marker(source, {}) is None
     write_deltalake(source, pa.table({"customer_id": ["a", "b"], "churned": [True, False]}))
-    first = source_marker(source, {})
+    first = marker(source, {})
     assert check(spark, source) == {"a": True, "b": False}
     write_deltalake(source, pa.table({"customer_id": ["c"], "churned": [True]}), mode="append")
-    assert source_marker(source, {}) != first
+    assert marker(source, {}) != first
 
 
 def test_a_database_table_is_a_source_and_its_login_is_never_shown(
@@ -106,6 +105,11 @@ def test_a_database_table_is_a_source_and_its_login_is_never_shown(
     )
     source = f"jdbc:postgresql://{place.split('?')[0]}?table=public.outcomes"
     assert check(runs.spark, source) == {"a": True}
+    before = marker(source, {})
+    assert before
+    runs.query("UPDATE public.outcomes SET churned = false")
+    assert marker(source, {}) not in (before, None)
+    assert marker(source.replace("outcomes", "absent"), {}) is None
     with pytest.raises(BrokenSource) as broken:
         check(runs.spark, source.replace("public.outcomes", "public.absent&password=marked-secret"))
     assert "absent" in str(broken.value)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from medallion_contracts.delta_log import source_marker
 from medallion_contracts.increment import (
     Commit,
     Kind,
@@ -115,17 +113,6 @@ def test_labels_taken_by_a_run_that_died_are_still_to_be_published() -> None:
     kept = LabelSnapshot("3:99", "sha256:b")
     published = replace(PUBLISHED, labels="2:77")
     assert plan(published, silver(), "contract", labels=kept, marker="sha256:b").kind is Kind.INCREMENT
-
-
-def test_the_marker_of_a_file_changes_with_its_content_only(tmp_path: Path) -> None:
-    file = tmp_path / "churn.csv"
-    assert source_marker(str(file), {}) is None
-    file.write_text("a")
-    before = source_marker(f"file://{file}", {})
-    file.touch()
-    assert source_marker(str(file), {}) == before
-    file.write_text("b")
-    assert source_marker(str(file), {}) != before
 
 
 def test_the_contract_hash_covers_silver_and_every_gold_table() -> None:

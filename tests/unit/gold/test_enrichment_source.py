@@ -1,0 +1,79 @@
+"""An enrichment source says that it changed, and never what its login is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from medallion_contracts.enrichment_source import has_login, source_marker, without_login
+
+JDBC = "jdbc:postgresql://db:5433/crm?sslmode=require&table=public.outcomes"
+
+
+def nobody(parameters: Mapping[str, str], query: str) -> str | None:
+    raise AssertionError(f"no database is to be asked, but {query} was")
+
+
+def test_no_source_has_no_state() -> None:
+    assert source_marker(None, {}, nobody) is None
+
+
+def test_the_marker_of_a_file_changes_with_its_content_only(tmp_path: Path) -> None:
+    file = tmp_path / "churn.csv"
+    assert source_marker(str(file), {}, nobody) is None
+    file.write_text("a")
+    before = source_marker(f"file://{file}", {}, nobody)
+    file.touch()
+    assert source_marker(str(file), {}, nobody) == before
+    file.write_text("b")
+    assert source_marker(str(file), {}, nobody) != before
+
+
+def test_a_table_of_postgres_is_asked_for_all_its_rows_without_writing() -> None:
+    asked: list[tuple[Mapping[str, str], str]] = []
+
+    def ask(parameters: Mapping[str, str], query: str) -> str | None:
+        asked.append((parameters, query))
+        return "2:77"
+
+    assert source_marker(JDBC, {}, ask) == "rows:2:77"
+    [(parameters, query)] = asked
+    assert (parameters["host"], parameters["port"], parameters["dbname"]) == ("db", "5433", "crm")
+    assert parameters["sslmode"] == "require"
+    assert "default_transaction_read_only=on" in parameters["options"]
+    assert query.endswith("FROM public.outcomes AS source")
+
+
+def test_a_database_that_does_not_answer_has_no_state() -> None:
+    assert source_marker(JDBC, {}, lambda parameters, query: None) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "jdbc:mysql://db/crm?table=outcomes",
+        "jdbc:postgresql://db/crm",
+        "jdbc:postgresql://db/crm?table=(SELECT 1) x",
+        "jdbc:postgresql://db/crm?table=a; DROP TABLE b",
+    ],
+)
+def test_only_a_plain_table_of_postgres_is_asked(source: str) -> None:
+    assert source_marker(source, {}, nobody) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "holds_one"),
+    [
+        (JDBC, False),
+        (f"{JDBC}&password=marked", True),
+        (f"{JDBC}&user=grace", True),
+        ("jdbc:postgresql://grace:marked@db/crm?table=t", True),
+        ("/data/user@host.csv", False),
+    ],
+)
+def test_a_login_in_an_address_is_noticed_and_never_shown(source: str, holds_one: bool) -> None:
+    assert has_login(source) is holds_one
+    assert "marked" not in without_login(source)
+    assert "grace" not in without_login(source)
