@@ -19,11 +19,12 @@ DOC = """
 2. `wait_for_stream` waits until nobody holds silver.
 3. `rebuild_silver` replaces the content of silver by one commit; the state before it stays readable.
 4. `start_stream` removes the request, whatever happened: the stream goes on where it stopped.
-5. `rebuild_gold` is a run of `customers_gold`: it sees the rebuild, and computes all of gold.
-6. `report` tells the differences.
+5. `report_silver` tells how silver and quarantine were different.
+6. `rebuild_gold` is a run of `customers_gold`: it sees the rebuild, and computes all of gold. `report_gold`
+   tells what that changed, what the stream brought since the last hour included.
 
 - **as-judged** keeps the verdicts that bronze holds: silver must come out the same. If it does not, it is
-  mended, and `report` fails and tells what was different.
+  mended, and `report_silver` fails and tells what was different.
 - **judge-again** applies today's contract to every record, and reports each difference by its cause.
 
 **When it fails** silver is either the old or the new one, never between, and the stream runs again. Run it
@@ -89,14 +90,22 @@ with DAG(
     )
 
     @task
-    def report(silver: Any) -> dict[str, Any]:
-        """Log and give what the rebuild changed in silver and gold."""
-        from medallion_ops.tasks.rebuild import report
+    def report_silver(silver: Any) -> dict[str, Any]:
+        """Log and give what the rebuild changed in silver; fails if it should not have changed."""
+        from medallion_ops.tasks.rebuild import report_silver
 
-        return report(DATASET, silver)
+        return report_silver(silver)
+
+    @task
+    def report_gold() -> dict[str, Any]:
+        """Log and give what the rebuild changed in gold."""
+        from medallion_ops.tasks.rebuild import report_gold
+
+        return report_gold(DATASET)
 
     stop = stop_stream("{{ run_id }}")
     start = start_stream("{{ run_id }}")
     stop >> wait_for_stream() >> rebuild_silver >> start
     stop.as_setup() >> start.as_teardown(on_failure_fail_dagrun=True)
-    rebuild_silver >> rebuild_gold >> report(rebuild_silver.output)
+    report_silver(rebuild_silver.output)
+    rebuild_silver >> rebuild_gold >> report_gold()

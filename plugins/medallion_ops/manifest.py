@@ -40,6 +40,7 @@ class Manifest:
     tables: Mapping[str, StagedTable]
     contract_hash: str
     created_at: datetime
+    code_version: str
 
     @property
     def is_rebuild(self) -> bool:
@@ -63,7 +64,7 @@ class Publication:
 
 _MANIFEST = (
     "SELECT set_id, dataset, run_id, kind, silver_table_id, from_version, to_version, base_publication_id, "
-    "tables, contract_hash, created_at FROM staging.manifests "
+    "tables, contract_hash, created_at, coalesce(code_version, 'unknown') FROM staging.manifests "
 )
 _PUBLICATION = (
     "SELECT publication_id, set_id, silver_table_id, to_version, rows, decision, decided_by, "
@@ -112,7 +113,7 @@ def publication_of_set(connection: psycopg.Connection, set_id: int) -> Publicati
 
 
 def _manifest(row: tuple[Any, ...]) -> Manifest:
-    *head, tables, contract_hash, created_at = row
+    *head, tables, contract_hash, created_at, code_version = row
     set_id, dataset, run_id, kind, silver_table_id, from_version, to_version, base = head
     return Manifest(
         set_id=set_id,
@@ -126,4 +127,5 @@ def _manifest(row: tuple[Any, ...]) -> Manifest:
         tables={name: StagedTable(int(said["rows"]), str(said["checksum"])) for name, said in tables.items()},
         contract_hash=contract_hash,
         created_at=created_at,
+        code_version=code_version,
     )

@@ -205,13 +205,31 @@ def test_staging_load(spark: SparkSession, database: Clock, keep: Keep) -> None:
     assert jdbc / copy >= 1.5
 
 
-def test_load_and_upsert(spark: SparkSession, database: Clock, keep: Keep) -> None:
-    frame = candidate_customers(spark, ROWS)
-    by_execute_values(frame.limit(1000), database.dsn)
+def put_back(database: Clock, stored: str | None) -> None:
+    """Gold as both ways find it: empty, or with the rows of that table."""
+    names = columns(CUSTOMERS.column_names)
     database.execute("TRUNCATE gold.customers")
+    if stored:
+        database.execute(f"INSERT INTO gold.customers ({names}) SELECT {names} FROM {stored}")
+        with psycopg.connect(database.dsn, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE gold.customers")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("every_row_is_stored", [False, True], ids=["empty", "all_changed"])
+def test_load_and_upsert(spark: SparkSession, database: Clock, keep: Keep, every_row_is_stored: bool) -> None:
+    frame = candidate_customers(spark, ROWS)
+    stored = None
+    if every_row_is_stored:
+        # The versions of a day before: each row of the load is an update of one.
+        stored = stage(database, 1)
+        older = frame.withColumn("updated_at", F.col("updated_at") - F.expr("INTERVAL 1 DAY"))
+        copy_in(older.withColumn("tenure", F.col("tenure") + 1), 1, CUSTOMERS.name, STAGED)
+    by_execute_values(frame.limit(1000), database.dsn)
+    put_back(database, stored)
     usual = database.seconds(lambda: by_execute_values(frame, database.dsn))
     assert database.count("gold.customers") == ROWS
-    database.execute("TRUNCATE gold.customers")
+    put_back(database, stored)
     statements = publication(DATASET, CUSTOMERS, 2, whole=True)
     table = stage(database, 2)
 
@@ -221,9 +239,13 @@ def test_load_and_upsert(spark: SparkSession, database: Clock, keep: Keep) -> No
 
     load = database.seconds(ours)
     assert database.count("gold.customers") == ROWS
+    assert (
+        database.count(f"gold.customers AS g JOIN {table} AS s USING (customer_id, updated_at, tenure)")
+        == ROWS
+    )
     frame.unpersist()
     keep(
-        "gold_load_and_upsert",
+        "gold_load_and_update" if every_row_is_stored else "gold_load_and_upsert",
         {
             "rows": ROWS,
             "psycopg2 execute_values ON CONFLICT: seconds": usual,

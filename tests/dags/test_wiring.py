@@ -65,8 +65,8 @@ def test_a_rebuild_stops_the_stream_before_and_starts_it_after_whatever_happened
         ("wait_for_stream", "rebuild_silver"),
         ("rebuild_silver", "start_stream"),
         ("rebuild_silver", "rebuild_gold"),
-        ("rebuild_silver", "report"),
-        ("rebuild_gold", "report"),
+        ("rebuild_silver", "report_silver"),
+        ("rebuild_gold", "report_gold"),
     }
     assert found.get_task("stop_stream").is_setup
     start = found.get_task("start_stream")

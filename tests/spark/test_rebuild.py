@@ -96,6 +96,19 @@ def test_a_damaged_silver_is_named_and_mended(landed: TestLake) -> None:
     assert contents(landed) == before
 
 
+def test_a_run_done_again_after_its_commits_still_tells_what_it_changed(landed: TestLake) -> None:
+    DeltaTable.forPath(landed.spark, landed.paths.silver).delete("customer_id = 'c3'")
+    other = stricter(landed.dataset)
+    first = rebuild(landed, "judge-again", other)
+    assert first.verdict_changes
+    assert not first.silver_differences.are_none
+
+    again = rebuild(landed, "judge-again", other)
+
+    assert again == first
+    assert rebuild(landed, "judge-again", other, run_id="r2").silver_differences.are_none
+
+
 def test_a_silver_with_other_nulls_is_not_taken_for_equal(landed: TestLake) -> None:
     table = DeltaTable.forPath(landed.spark, landed.paths.silver)
     table.update("customer_id = 'c1'", {"first_name": "null"})

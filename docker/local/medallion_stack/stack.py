@@ -204,6 +204,10 @@ class Stack:
     def _up(self, *services: Service) -> None:
         started = time.monotonic()
         new = [service for service in services if self.processes.find(service.name) is None]
+        known = self.processes.names()
+        for service in new:
+            if service.name in known:
+                self.processes.stop(service.name)  # what outlived it, e.g. executors of a killed worker
         for service in services:
             self.processes.start(service)
         for service in services:

@@ -8,17 +8,13 @@ Readers see the old state until the commit and are never locked out: only row lo
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import medallion_contracts
-import medallion_ops
+from medallion_contracts.code_version import code_version
 from medallion_contracts.compile_postgres import (
     GOLD,
     LOOK_UP_STAGED,
@@ -218,7 +214,7 @@ def _record(
             written.to_version,
             Jsonb(rows),
             verdict.suite_hash if verdict else None,
-            code_version(),
+            f"{written.code_version}+{code_version('medallion_contracts', 'medallion_ops')}",
             decision.option if decision else PASSED,
             decision.decided_by if decision else None,
             decision.decided_at if decision else None,
@@ -228,14 +224,3 @@ def _record(
     if row is None:
         raise GoldError("Postgres recorded no publication")
     return int(row[0])
-
-
-@cache
-def code_version() -> str:
-    """Which code published: a fingerprint of the sources themselves, so that no build step can forget it."""
-    digest = hashlib.sha256()
-    for package in (medallion_contracts, medallion_ops):
-        root = Path(next(iter(package.__path__)))
-        for source in sorted(root.rglob("*.py")):
-            digest.update(str(source.relative_to(root)).encode() + source.read_bytes())
-    return digest.hexdigest()[:12]

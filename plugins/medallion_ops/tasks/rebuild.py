@@ -44,21 +44,24 @@ def start_stream(dataset: str, owner: str) -> bool:
     return was_there
 
 
-def report(dataset: str, silver: dict[str, Any] | None) -> dict[str, Any]:
-    """What the rebuild changed: silver's numbers as the job gave them, gold's as last published.
+def report_silver(silver: dict[str, Any]) -> dict[str, Any]:
+    """What the rebuild changed in silver and quarantine, as the job gave it.
 
     Raises:
-        StreamError: silver was not what the verdicts in bronze say (as-judged). It is now, and gold too.
+        StreamError: silver was not what the verdicts in bronze say (as-judged). It is now.
     """
+    log.info("silver: %s", silver)
+    check_as_judged(silver)
+    return silver
+
+
+def report_gold(dataset: str) -> dict[str, Any]:
+    """What the run of the gold DAG changed, the stream's news since the run before it included."""
     with gold_connection(GoldSettings.from_environment().dsn) as connection:
         published = last_publication(connection, dataset)
-    gold = None
-    if published is not None:
-        gold = {"silver_version": published.to_version, "rows": dict(published.rows)}
-    log.info("silver: %s", silver)
-    log.info("gold: %s", gold)
-    check_as_judged(silver or {})
-    return {"silver": silver, "gold": gold}
+    gold = {"silver_version": published.to_version, "rows": dict(published.rows)} if published else {}
+    log.info("gold: %s", gold or "nothing is published")
+    return gold
 
 
 def check_as_judged(silver: dict[str, Any]) -> None:
@@ -71,6 +74,6 @@ def check_as_judged(silver: dict[str, Any]) -> None:
     if silver.get("mode") == "as-judged" and differences:
         told = ", ".join(f"{rows} {name}" for name, rows in differences.items())
         raise StreamError(
-            f"silver was not what bronze's verdicts say ({told} rows), and has been mended, gold too: the "
+            f"silver was not what bronze's verdicts say ({told} rows), and has been mended: the "
             "history of the silver table tells who wrote it besides the stream"
         )

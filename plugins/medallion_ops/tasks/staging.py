@@ -60,6 +60,7 @@ def _drop(connection: psycopg.Connection, set_id: int, names: list[str]) -> bool
             connection.execute("SET LOCAL lock_timeout = '2s'")
             for name in names:
                 connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", name)))
+            connection.execute("DELETE FROM staging.copies WHERE set_id = %s", [set_id])
     except psycopg.errors.LockNotAvailable:
         log.info("staging set %s is in use: left to the next run", set_id)
         return False

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from medallion_contracts.code_version import code_version
 from medallion_contracts.compile_postgres import AUDIT, columns, quoted
 from medallion_contracts.increment import PUBLISHED_QUERY, Plan, Published
 from medallion_contracts.model import Dataset
@@ -58,8 +59,8 @@ def write_manifest(
     """Declare a set complete. It is one statement: a set has its manifest or it does not count."""
     connected.execute(
         "INSERT INTO staging.manifests (set_id, dataset, run_id, kind, silver_table_id, from_version, "
-        "to_version, base_publication_id, tables, contract_hash, excluded_rows, enrichment) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "to_version, base_publication_id, tables, contract_hash, excluded_rows, enrichment, "
+        "code_version) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [
             set_id,
             dataset.name,
@@ -73,5 +74,6 @@ def write_manifest(
             contract_hash,
             Jsonb(excluded),
             Jsonb(enrichment) if enrichment else None,
+            code_version("medallion_contracts", "medallion_spark"),
         ],
     )

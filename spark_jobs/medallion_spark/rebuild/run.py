@@ -8,6 +8,9 @@ What a kill leaves behind, and what the next run does:
 | before silver's commit | new verdicts, the old silver | finds no verdict to change, replaces silver |
 | before quarantine's commit | both but quarantine | replaces quarantine; silver's commit is there already |
 
+A run that is done again under its id tells what it changed in all: each table is compared as it was before
+the run's first commit.
+
 The lease keeps the stream away until silver is replaced. A rebuild that is killed leaves a lease that is
 stale after a minute; the stop request, which whoever started the rebuild wrote, keeps the stream away until
 the rebuild has been done again.
@@ -46,6 +49,10 @@ AS_JUDGED, JUDGE_AGAIN = "as-judged", "judge-again"
 
 _SILVER_AT = ("_topic", "_partition", "_offset")
 _QUARANTINE_AT = ("topic", "partition", "offset")
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_RECENT_COMMITS = 100
+"""Far more than maintenance makes while one rebuild is tried again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -96,20 +103,34 @@ class Rebuild:
 
     def _decide_again(self) -> list[dict[str, object]]:
         """Put today's verdicts into bronze where they differ; gives the changes by cause."""
-        judged = judge_again(self._read(self._tables.bronze), self._dataset, self._options, datetime.now(UTC))
-        changes = verdict_changes(judged).persist(StorageLevel.MEMORY_AND_DISK)
+        bronze = self._tables.bronze
+        found, before = bronze.version(), self._version_before(bronze)
+        changes = self._changes_since(found).persist(StorageLevel.MEMORY_AND_DISK)
         try:
             causes = by_cause(changes)
-            for cause in causes:
-                _log.info("%s records: %s -> %s", cause["count"], cause["before"], cause["after"])
             if causes:
                 self._lease.check()
-                retried(lambda: self._merge_verdicts(changes), self._tables.bronze.path)
+                retried(lambda: self._merge_verdicts(changes), bronze.path)
         finally:
             changes.unpersist()
+        if before != found:
+            causes = by_cause(self._changes_since(before))
+        for cause in causes:
+            _log.info("%s records: %s -> %s", cause["count"], cause["before"], cause["after"])
         return causes
 
+    def _changes_since(self, version: int) -> DataFrame:
+        stored = self._read(self._tables.bronze, version)
+        return verdict_changes(judge_again(stored, self._dataset, self._options, datetime.now(UTC)))
+
     def _merge_verdicts(self, changes: DataFrame) -> None:
+        self._spark.conf.set(_USER_METADATA, self._app_id)
+        try:
+            self._merge(changes)
+        finally:
+            self._spark.conf.unset(_USER_METADATA)
+
+    def _merge(self, changes: DataFrame) -> None:
         same = " AND ".join(f"bronze.{name} = c.{name}" for name in ("ingest_date", *_QUARANTINE_AT))
         (
             DeltaTable.forPath(self._spark, self._tables.bronze.path)
@@ -132,12 +153,14 @@ class Rebuild:
         try:
             counts = {row["verdict"]: row["count"] for row in judged.groupBy("verdict").count().collect()}
             silver = rows_of(judged, partial(silver_rows, dataset=dataset), tables.silver.schema)
-            silver_differences = compare_rows(silver, self._read(tables.silver), _SILVER_AT)
+            silver_differences = compare_rows(silver, self._as_it_was(tables.silver), _SILVER_AT)
             _log.info("silver was, compared with bronze: %s", silver_differences)
             # A partition's rows together: one file each, however many hours there are.
             self._overwrite(tables.silver, silver.repartition(*dataset.silver.partitioned_by))
             quarantine = rows_of(judged, quarantine_rows, tables.quarantine.schema)
-            quarantine_differences = compare_rows(quarantine, self._read(tables.quarantine), _QUARANTINE_AT)
+            quarantine_differences = compare_rows(
+                quarantine, self._as_it_was(tables.quarantine), _QUARANTINE_AT
+            )
             _log.info("quarantine was, compared with bronze: %s", quarantine_differences)
             if not quarantine_differences.are_none:
                 self._overwrite(tables.quarantine, quarantine.repartition("ingest_date"))
@@ -155,9 +178,19 @@ class Rebuild:
             verdict_changes=changes,
         )
 
-    def _read(self, table: LakeTable) -> DataFrame:
+    def _as_it_was(self, table: LakeTable) -> DataFrame:
+        return self._read(table, self._version_before(table))
+
+    def _version_before(self, table: LakeTable) -> int:
+        """The version that this run found, by whichever try of it."""
+        recent = table.log().history(_RECENT_COMMITS)
+        own = [entry["version"] for entry in recent if entry.get("userMetadata") == self._app_id]
+        return min(own) - 1 if own else table.version()
+
+    def _read(self, table: LakeTable, version: int | None = None) -> DataFrame:
         # Pinned: a plan that is computed again after a commit of ours must read what it read before.
-        return self._spark.read.format("delta").option("versionAsOf", table.version()).load(table.path)
+        pinned = table.version() if version is None else version
+        return self._spark.read.format("delta").option("versionAsOf", pinned).load(table.path)
 
     def _overwrite(self, table: LakeTable, rows: DataFrame) -> None:
         self._lease.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_staged_versions_say_where_they_came_from(runs: GoldRuns) -> None:
     report = runs.write()
     coordinates = runs.query(f"SELECT _topic, _partition, _offset FROM staging.s{report.set_id}_customers")
     assert coordinates == [("customers", 1, 1)]
+
+
+def test_a_publication_names_the_code_that_wrote_and_the_code_that_published(runs: GoldRuns) -> None:
+    runs.append([version("a")])
+    runs.run()
+    [(version_of_code,)] = runs.query("SELECT code_version FROM gold.publications")
+    assert re.fullmatch("[0-9a-f]{12}[+][0-9a-f]{12}", version_of_code)
 
 
 def test_a_rewritten_silver_is_taken_whole(runs: GoldRuns) -> None:

@@ -14,7 +14,7 @@ from medallion_ops.gate.verdict import Example, Finding, Verdict
 from medallion_ops.manifest import Manifest, Publication
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-WRITTEN = Manifest(7, "customers", "scheduled__1", "increment", "s", 40, 42, 3, {}, "", NOON)
+WRITTEN = Manifest(7, "customers", "scheduled__1", "increment", "s", 40, 42, 3, {}, "", NOON, "c0de")
 LAST = Publication(3, 6, "s", 40, {}, "passed", None, NOON)
 EXAMPLE = Example("C-1", "2026-05-04T12:00:00+00:00", "customers/2@1001", {"tenure": "9999"})
 TENURE = Finding(
