@@ -54,37 +54,48 @@ def options_for(verdict: Verdict) -> tuple[Option, ...]:
     return (Option.KEEP_BLOCKED, Option.ANYWAY)
 
 
-def is_being_asked(connection: psycopg.Connection, set_id: int) -> bool:
-    """Whether a run shows the question about this set to people, and no answer is known here yet.
+@dataclass(frozen=True)
+class Question:
+    """The last question about a set; `decision` is None while no answer is known here."""
+
+    decision: Decision | None
+
+
+def question_about(connection: psycopg.Connection, set_id: int) -> Question | None:
+    """The last question about a set, None when its run has not asked.
 
     Raises:
         GoldError: The run has asked about another set before. Airflow keeps showing a run's first question,
             so an answer would be about what its person did not see.
     """
     asked = connection.execute(
-        "SELECT d.set_id, d.answer IS NULL, m.dataset, m.run_id FROM staging.manifests AS m "
-        "JOIN staging.manifests AS shown USING (dataset, run_id) "
+        "SELECT m.dataset, m.run_id, d.set_id, d.answer, d.answered_by, d.answered_at, d.refused "
+        "FROM staging.manifests AS m JOIN staging.manifests AS shown USING (dataset, run_id) "
         "JOIN audit.decisions AS d ON d.set_id = shown.set_id "
         "WHERE m.set_id = %s ORDER BY d.decision_id DESC LIMIT 1",
         [set_id],
     ).fetchone()
     if asked is None:
-        return False
-    shown, is_unanswered, dataset, run_id = asked
+        return None
+    dataset, run_id, shown, chosen, by, at, refused = asked
     if shown != set_id:
         raise GoldError(
             f"run {run_id} asked about set {shown} before, and Airflow would show that question again for "
             f"set {set_id}: let another run ask (airflow dags trigger {dataset}_gold)"
         )
-    return bool(is_unanswered)
+    return Question(None if chosen is None else Decision(shown, _known(chosen), by, at, refused))
 
 
-def ask(connection: psycopg.Connection, set_id: int, task: str, options: Iterable[Option]) -> None:
+def _known(chosen: str) -> Option:
+    return Option(chosen) if chosen in set(Option) else Option.KEEP_BLOCKED
+
+
+def ask(connection: psycopg.Connection, set_id: int, task: str, options: Iterable[str]) -> None:
     """Remember which set a task instance shows to people; asking again for the same task changes nothing."""
     connection.execute(
         "INSERT INTO audit.decisions (set_id, asked_by_task, options) VALUES (%s, %s, %s) "
         "ON CONFLICT (asked_by_task) DO NOTHING",
-        [set_id, task, [option.value for option in options]],
+        [set_id, task, list(options)],
     )
 
 
@@ -114,8 +125,7 @@ def answer(
         "WHERE asked_by_task = %s",
         [chosen, decided_by, decided_at, refused, task],
     )
-    known = Option(chosen) if chosen in set(Option) else Option.KEEP_BLOCKED
-    return Decision(set_id, known, decided_by, decided_at, refused)
+    return Decision(set_id, _known(chosen), decided_by, decided_at, refused)
 
 
 def _why_outdated(connection: psycopg.Connection, set_id: int) -> str | None:

@@ -14,7 +14,7 @@ from airflow.sdk.bases.branch import BranchMixIn
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from medallion_contracts.errors import GoldError
-from medallion_ops.decision import Option, answer, ask, is_being_asked, options_for
+from medallion_ops.decision import Decision, Option, answer, ask, options_for, question_about
 from medallion_ops.gate.mails import in_markdown
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.settings import GoldSettings
@@ -55,6 +55,7 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
     The question is tied to the set shown: an answer given after another set was written, or after gold
     moved on, is recorded as refused and gold stays as it is. A try that finds the question shown, by one that
     was lost after it asked, takes the answer given to that one: asking again would make Airflow forget it.
+    Only who clears the task is asked anew.
 
     Args:
         dataset: The dataset.
@@ -74,41 +75,48 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
         self.dataset = dataset
         self.then = dict(then)
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> Any:
         """Show the findings and the options there are for this set, and wait."""
         written, verdict = set_of_run(self.dataset, context["run_id"])
-        options = options_for(verdict)
-        self.options = [option.value for option in options]
-        task = context["ti"].id
-        dsn = GoldSettings.from_environment().dsn
+        self.options = [option.value for option in options_for(verdict)]
+        self.subject = f"Gold of {self.dataset}: set {written.set_id} failed its checks. What now?"
+        self.body = in_markdown(verdict, decision_links(written, verdict))
         try:
-            with gold_connection(dsn) as connection:
-                is_shown = is_being_asked(connection, written.set_id)
+            with gold_connection(GoldSettings.from_environment().dsn) as connection:
+                asked = question_about(connection, written.set_id)
         except GoldError as asked_before:
             raise AirflowFailException(str(asked_before)) from asked_before
-        if not is_shown:
-            self.subject = f"Gold of {self.dataset}: set {written.set_id} failed its checks. What now?"
-            self.body = in_markdown(verdict, decision_links(written, verdict))
-            try:
-                super().execute(context)
-            except TaskAwaitingInput:
-                # Airflow shows the question now; nobody is heard before this task instance waits.
-                with gold_connection(dsn) as connection:
-                    ask(connection, written.set_id, str(task), options)
-                raise
-        log.info("the question about set %s is shown already: waiting for its answer", written.set_id)
-        with gold_connection(dsn) as connection:
-            ask(connection, written.set_id, str(task), options)
-        self.defer(
-            trigger=ShownQuestionTrigger(
-                ti_id=task,
-                options=self.options,
-                params={},
-                defaults=self.defaults,
-                timeout_datetime=datetime.now(UTC) + timedelta(minutes=DECISION_MINUTES),
-            ),
-            method_name="execute_complete",
+        if asked and asked.decision and self._is_retry(context):
+            return self._follow(asked.decision, context)
+        if asked and asked.decision is None:
+            log.info("the question about set %s is shown already", written.set_id)
+            self._note_question(context, written.set_id)
+            return self._wait_for_answer(context)
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput:
+            # Airflow shows the question now; nobody is heard before this task instance waits.
+            self._note_question(context, written.set_id)
+            raise
+
+    def _note_question(self, context: Context, set_id: int) -> None:
+        with gold_connection(GoldSettings.from_environment().dsn) as connection:
+            ask(connection, set_id, str(context["ti"].id), self.options)
+
+    def _wait_for_answer(self, context: Context) -> None:
+        trigger = ShownQuestionTrigger(
+            ti_id=context["ti"].id,
+            options=self.options,
+            params={},
+            defaults=self.defaults,
+            timeout_datetime=datetime.now(UTC) + timedelta(minutes=DECISION_MINUTES),
         )
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _is_retry(self, context: Context) -> bool:
+        # Clearing a task gives it all its tries again, counted on from the last one.
+        first_try = context["ti"].max_tries - (self.retries or 0) + 1
+        return context["ti"].try_number > first_try
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record who decided what, and go where it leads."""
@@ -118,9 +126,11 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
         [chosen] = given["chosen_options"]
         with gold_connection(GoldSettings.from_environment().dsn) as connection:
             decision = answer(connection, str(context["ti"].id), chosen, name, given["responded_at"])
+        return self._follow(decision, context)
+
+    def _follow(self, decision: Decision, context: Context) -> Any:
         if decision.refused:
-            log.warning("the answer %r does not count: %s", chosen, decision.refused)
-        log.info(
-            "set %s: %s, by %s", decision.set_id, decision.option_in_force, name or "nobody within the time"
-        )
+            log.warning("the answer %r does not count: %s", decision.option.value, decision.refused)
+        who = decision.decided_by or "nobody within the time"
+        log.info("set %s: %s, by %s", decision.set_id, decision.option_in_force, who)
         return self.do_branch(context, self.then[decision.option_in_force])

@@ -12,11 +12,12 @@ from medallion_contracts.model import Severity
 from medallion_ops.decision import (
     Decision,
     Option,
+    Question,
     answer,
     ask,
     exclusion_decided,
-    is_being_asked,
     options_for,
+    question_about,
     reject_failing_rows,
     release_row,
 )
@@ -120,14 +121,16 @@ def test_an_answer_to_no_question_is_an_error(gold: GoldDatabase) -> None:
         decide(gold, Option.ANYWAY, task="another")
 
 
-def test_a_question_is_asked_until_its_answer_is_known(gold: GoldDatabase) -> None:
+def test_a_question_stays_open_until_its_answer_is_known(gold: GoldDatabase) -> None:
+    unasked = gold.stage([version("A")], run_id="another")
     set_id, _ = held_back(gold)
     with psycopg.connect(gold.dsn) as connection:
-        before = is_being_asked(connection, set_id)
-        answer(connection, "task-1", Option.KEEP_BLOCKED, "grace", NOW)
-        after = is_being_asked(connection, set_id)
+        assert question_about(connection, unasked) is None
+        before = question_about(connection, set_id)
+        decided = answer(connection, "task-1", Option.KEEP_BLOCKED, "grace", NOW)
+        after = question_about(connection, set_id)
 
-    assert (before, after) == (True, False)
+    assert (before, after) == (Question(None), Question(decided))
 
 
 def test_a_run_that_asked_about_one_set_does_not_ask_about_another(gold: GoldDatabase) -> None:
@@ -138,7 +141,7 @@ def test_a_run_that_asked_about_one_set_does_not_ask_about_another(gold: GoldDat
         psycopg.connect(gold.dsn) as connection,
         pytest.raises(GoldError, match=f"asked about set {shown} before.* for set {newer}: let another run"),
     ):
-        is_being_asked(connection, newer)
+        question_about(connection, newer)
 
 
 def test_failing_rows_are_rejected_once_with_their_reasons(gold: GoldDatabase) -> None:

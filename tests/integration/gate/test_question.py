@@ -12,19 +12,24 @@ from airflow.providers.standard.operators import hitl
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput, TaskDeferred
 
 from medallion_contracts.model import Severity
-from medallion_ops.decision import Option
+from medallion_ops.decision import Option, answer
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.tasks.gold_decision import GateDecisionOperator
-from staged_sets import GoldDatabase, version
+from staged_sets import NOON, GoldDatabase, version
 
 RUN = "run"
+
+
+RETRIES = 2
 
 
 class ThisTask:
     """What the question needs to know of its task instance."""
 
-    def __init__(self) -> None:
+    def __init__(self, try_number: int = 1, max_tries: int = RETRIES) -> None:
         self.id = uuid4()
+        self.try_number = try_number
+        self.max_tries = max_tries
 
 
 @pytest.fixture
@@ -45,11 +50,14 @@ def stage_failing(gold: GoldDatabase) -> int:
     return set_id
 
 
-def ask(task: ThisTask) -> None:
+def ask(task: ThisTask) -> Any:
     operator = GateDecisionOperator(
-        task_id="decide", dataset="customers", then={option: option.name.lower() for option in Option}
+        task_id="decide",
+        dataset="customers",
+        then={option: option.name.lower() for option in Option},
+        retries=RETRIES,
     )
-    operator.execute({"ti": task, "task_instance": task, "run_id": RUN})  # type: ignore[typeddict-item]
+    return operator.execute({"ti": task, "task_instance": task, "run_id": RUN})  # type: ignore[typeddict-item]
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +90,7 @@ def test_a_try_that_was_lost_after_it_asked_is_followed_by_one_that_waits_for_th
     first = ThisTask()
     with pytest.raises(TaskAwaitingInput):
         ask(first)
-    second = first if is_same_instance else ThisTask()
+    second = first if is_same_instance else ThisTask(try_number=2)
 
     with pytest.raises(TaskDeferred) as waiting:
         ask(second)
@@ -94,6 +102,42 @@ def test_a_try_that_was_lost_after_it_asked_is_followed_by_one_that_waits_for_th
     trigger = getattr(import_module(module), name)(**arguments)
     assert (trigger.ti_id, trigger.defaults) == (second.id, [Option.KEEP_BLOCKED])
     assert gold.value(f"SELECT count(*) FROM audit.decisions WHERE asked_by_task = '{second.id}'") == 1
+
+
+def answered(gold: GoldDatabase, option: Option, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A question that was asked and answered; gives the list of the tasks that are followed from now on."""
+    with pytest.raises(TaskAwaitingInput):
+        ask(task := ThisTask())
+    with psycopg.connect(gold.dsn) as connection:
+        answer(connection, str(task.id), option, "grace", NOON)
+    followed: list[str] = []
+    monkeypatch.setattr(GateDecisionOperator, "do_branch", lambda self, context, then: followed.append(then))
+    return followed
+
+
+def test_a_try_that_was_lost_after_it_noted_the_answer_is_followed_by_one_that_does_as_decided(
+    gold: GoldDatabase, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage_failing(gold)
+    followed = answered(gold, Option.ANYWAY, monkeypatch)
+
+    ask(ThisTask(try_number=2))
+
+    assert followed == ["anyway"]
+    assert len(shown) == 1
+
+
+def test_who_clears_the_task_is_asked_anew(
+    gold: GoldDatabase, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage_failing(gold)
+    followed = answered(gold, Option.KEEP_BLOCKED, monkeypatch)
+
+    with pytest.raises(TaskAwaitingInput):
+        ask(ThisTask(try_number=2, max_tries=1 + RETRIES))
+
+    assert followed == []
+    assert len(shown) == 2
 
 
 def test_nothing_is_remembered_of_a_question_that_airflow_did_not_take(
