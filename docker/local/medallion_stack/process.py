@@ -22,6 +22,8 @@ from medallion_contracts.errors import ServiceUnavailable
 
 MARKER = "MEDALLION_STACK_MEMBER"
 _POLL_SECONDS = 0.1
+_THREADS = 17
+"""Field of /proc/PID/stat after the state: how many threads there are."""
 _LOG_LIMIT_BYTES = 20_000_000
 
 
@@ -35,9 +37,12 @@ class ProcessId:
 
     @staticmethod
     def of(pid: int) -> ProcessId | None:
-        """The running process with that pid; None when there is none, or only a zombie."""
+        """The running process with that pid; None when there is none, or only a zombie.
+
+        A killed JVM's first thread is a zombie before the others are gone, and those still hold its ports.
+        """
         fields = _stat(pid)
-        if not fields or fields[0] in "ZX":
+        if not fields or (fields[0] in "ZX" and int(fields[_THREADS]) <= 1):
             return None
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return ProcessId(pid, f"{boot}:{fields[19]}")

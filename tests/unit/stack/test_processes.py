@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_stack.process import ProcessId, ProcessTable, Service
+from medallion_stack.waiting import wait_until
 
 
 @pytest.fixture
@@ -84,6 +86,25 @@ def test_children_of_a_killed_service_are_still_found_by_their_mark(table: Proce
     while table.find("sleeper"):
         time.sleep(0.05)
     assert len(table.members("sleeper")) == 1
+
+
+def test_a_process_whose_other_threads_are_still_ending_is_still_there() -> None:
+    # The first thread alone ends, by the system call: what a killed JVM looks like for a moment.
+    program = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+        f"ctypes.CDLL(None).syscall({93 if platform.machine() == 'aarch64' else 60}, 0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        try:
+            wait_until(lambda: state_of(process.pid) == "Z", 20, "the first thread")
+            assert ProcessId.of(process.pid) is not None
+        finally:
+            process.kill()
+    assert ProcessId.of(process.pid) is None
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_service_that_ignores_its_stop_signal_is_killed(table: ProcessTable) -> None:
