@@ -79,9 +79,11 @@ def test_a_blocked_episode_from_its_first_mail_to_its_release(
     )
 
 
-def test_no_personal_value_reached_mails_logs_or_data_docs(platform: Platform) -> None:
+def test_no_personal_value_reached_mails_logs_xcom_or_data_docs(platform: Platform) -> None:
     state = Path(platform.settings["MEDALLION_STATE"])
-    where = [state / "airflow" / "logs", state / "data_docs", state / "mail"]
+    names = ("airflow/logs", "logs", "spark/work", "data_docs", "reports", "mail")
+    where = [state / name for name in names]
+    assert [folder for folder in where if not any(folder.rglob("*"))] == [], "there is something to look at"
 
     leaks = [
         str(path)
@@ -91,3 +93,9 @@ def test_no_personal_value_reached_mails_logs_or_data_docs(platform: Platform) -
     ]
 
     assert leaks == []
+
+    with psycopg.connect(platform.stack.airflow.database) as connection:
+        [kept] = connection.execute("SELECT count(*) FROM xcom").fetchone() or (0,)
+        query = "SELECT dag_id, task_id FROM xcom WHERE position(%s IN value::text) > 0"
+        assert connection.execute(query, [SECRET_NAME]).fetchall() == []
+    assert kept > 10
