@@ -81,7 +81,7 @@ def test_a_blocked_episode_from_its_first_mail_to_its_release(
 
 def test_no_personal_value_reached_mails_logs_xcom_or_data_docs(platform: Platform) -> None:
     state = Path(platform.settings["MEDALLION_STATE"])
-    names = ("airflow/logs", "logs", "spark/work", "data_docs", "reports", "mail")
+    names = ("airflow/logs", "logs", "spark/work", "data_docs", "mail")
     where = [state / name for name in names]
     assert [folder for folder in where if not any(folder.rglob("*"))] == [], "there is something to look at"
 

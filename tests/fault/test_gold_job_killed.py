@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class GoldJob:
             "spark.ui.enabled": "false",
             "spark.local.dir": str(self.folder / "spark"),
         }
-        confs = " ".join(f"--conf {name}={value}" for name, value in settings.items())
+        confs = " ".join(f"--conf {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
         job = subprocess.Popen(
             [
                 sys.executable,

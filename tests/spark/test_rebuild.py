@@ -106,7 +106,6 @@ def test_a_run_done_again_after_its_commits_still_tells_what_it_changed(landed: 
     again = rebuild(landed, "judge-again", other)
 
     assert again == first
-    assert rebuild(landed, "judge-again", other, run_id="r2").silver_differences.are_none
 
 
 def test_a_silver_with_other_nulls_is_not_taken_for_equal(landed: TestLake) -> None:
