@@ -83,8 +83,12 @@ class Drivers:
 
     def environment(self) -> dict[str, str]:
         """Of a driver, or of another job on the same lake."""
+        roots = (self.contracts, *(PROJECT / root for root in ("spark_jobs", "docker/local", "tests")))
+        path = os.pathsep.join(str(root) for root in roots)
         conf = {
             "spark.master": self.master,
+            # The drivers' own; executors of a cluster inherit nothing of it.
+            "spark.executorEnv.PYTHONPATH": path,
             "spark.driver.memory": "1g",
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
@@ -94,10 +98,9 @@ class Drivers:
             **self.conf,
         }
         words = " ".join(f"--conf {name}={value}" for name, value in conf.items())
-        roots = (self.contracts, *(PROJECT / root for root in ("spark_jobs", "docker/local", "tests")))
         return {
             **base_environment(),
-            "PYTHONPATH": os.pathsep.join(str(root) for root in roots),
+            "PYTHONPATH": path,
             "PYSPARK_SUBMIT_ARGS": f"{words} pyspark-shell",
             "PYSPARK_PYTHON": str(VENV / "bin/python"),
             "SPARK_LOCAL_IP": "127.0.0.1",

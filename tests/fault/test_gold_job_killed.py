@@ -179,6 +179,7 @@ def test_the_job_killed_in_the_middle_of_copy(job: GoldJob) -> None:
     assert job.runs.query("SELECT to_regclass('staging.s1_customers')") == [(None,)], "its tables are gone"
 
 
+@pytest.mark.full  # `make test` has the whole job killed there
 def test_an_executor_killed_in_the_middle_of_copy(job: GoldJob, tmp_path: Path) -> None:
     folder = tmp_path / "cluster"
     folder.mkdir()

@@ -19,6 +19,7 @@ from services import BrokerServer
 DATASET = load_dataset("customers")
 
 
+@pytest.mark.full  # `make test` recovers within one process: tests/spark/test_recovery.py
 @pytest.mark.timeout(900)
 def test_a_lost_checkpoint_loses_and_repeats_nothing(
     fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
