@@ -58,15 +58,23 @@ def mixed_records(count: int, seed: int) -> Iterator[Record]:
         yield key, json.dumps(event).encode(), [("source", str(number).encode())] if kind > 0.9 else []
 
 
+_AHEAD = 100_000
+
+
 def send(bootstrap: str, records: Iterator[Record], topic: str = "customers") -> int:
     """Send the records in order and wait until the broker has them all; gives their number."""
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=20)
     count = 0
+    refused: list[BaseException] = []
     try:
         for key, value, headers in records:
-            producer.send(topic, key=key, value=value, headers=headers)
+            sent = producer.send(topic, key=key, value=value, headers=headers)
+            sent.add_errback(refused.append)
             count += 1
+            if count % _AHEAD == 0:
+                producer.flush(timeout=60)  # what waits too long in the client's queue is given up
         producer.flush(timeout=60)
+        assert not refused, f"{len(refused):,} of {count:,} records were not sent: {refused[0]}"
     finally:
         producer.close()
     return count
