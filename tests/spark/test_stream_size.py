@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -14,49 +15,75 @@ from kafka_log import TestLake, event, log_of
 ROWS = 40
 MOST_HELD = 5
 """Frames of the last batch, which the cleaner may not have got to."""
+PAIRS = 8
 
 
 @pytest.mark.timeout(900)
-def test_fifty_batches_leave_nothing_behind(lake: TestLake) -> None:
-    stream(lake, batches=50)
+def test_fifty_batches_leave_nothing_behind(lake: TestLake, tmp_path: Path) -> None:
+    stream(lake, TestLake(lake.spark, tmp_path / "young", lake.dataset), batches=50)
 
 
 @pytest.mark.full
-def test_five_hundred_batches_leave_nothing_behind(lake: TestLake) -> None:
-    stream(lake, batches=500)
+def test_five_hundred_batches_leave_nothing_behind(lake: TestLake, tmp_path: Path) -> None:
+    stream(lake, TestLake(lake.spark, tmp_path / "young", lake.dataset), batches=500)
 
 
-def stream(lake: TestLake, batches: int) -> None:
-    """Send so many batches, each tenth with repeats and a broken record; compare the first with the last."""
-    seconds, heap = [], []
+def stream(lake: TestLake, young: TestLake, batches: int) -> None:
+    """Send so many batches, each tenth with repeats and a broken record; then compare with a lake of ten."""
+    heap, tasks, seconds = [], [], []
     held_before = held_frames(lake.spark)
-    offset = 0
     for number in range(batches):
-        new = [event(f"c{number}-{row}", number / 10) for row in range(ROWS)]
-        odd: list[dict[str, object] | bytes] = [
-            *(event(f"c{number - 1}-{row}", (number - 1) / 10) for row in range(5)),
-            b"{",
-        ]
-        records = log_of([*new, *odd] if number % 10 == 9 else new, first_offset=offset)
-        offset += len(records)
-        started = time.monotonic()
-        row = lake.send(records, batch_id=number)
+        tasks_before, started = tasks_started(lake.spark), time.monotonic()
+        send(lake, number)
         if number % 10 != 9:
+            tasks.append(tasks_started(lake.spark) - tasks_before)
             seconds.append(time.monotonic() - started)
-        assert row is not None
-        assert row.silver == ROWS
-        assert row.duplicate + row.rejected == len(records) - ROWS
         if number % (batches // 5) == batches // 5 - 1:
             heap.append(used_heap_mb(lake.spark))
-            tenth = seconds[-(batches // 10) :]
-            print(f"{number + 1} batches: {median(tenth):.2f} s a batch, {heap[-1]:.0f} MB of heap in use")
+            recent = slice(-(batches // 10), None)
+            print(
+                f"{number + 1} batches: {median(tasks[recent]):.0f} tasks and {median(seconds[recent]):.2f} s "
+                f"a batch, {heap[-1]:.0f} MB of heap in use"
+            )
     most = held_before + MOST_HELD
     assert held_frames(lake.spark, most) <= most, "frames held in memory are given back"
     # The first fifth pays for compilation; from then on neither may grow.
     assert min(heap[-2:]) < heap[0] + 64
-    fifth = len(seconds) // 5
-    assert median(seconds[-fifth:]) < 1.5 * median(seconds[fifth : 2 * fifth])
+    fifth = len(tasks) // 5
+    assert median(tasks[-fifth:]) <= median(tasks[fifth : 2 * fifth])
+    compare_with(young, lake, batches)
     lake.check()
+
+
+def compare_with(young: TestLake, old: TestLake, batches: int) -> None:
+    """In turns, so that whatever else the machine does falls on both: a batch of each; the fastest count."""
+    for number in range(10):
+        send(young, number)
+    seconds: dict[str, list[float]] = {"young": [], "old": []}
+    for pair in range(PAIRS):
+        for name, lake, number in (("young", young, 10 + pair), ("old", old, batches + pair)):
+            started = time.monotonic()
+            send(lake, number, odd=False)
+            seconds[name].append(time.monotonic() - started)
+    fastest = {name: min(taken) for name, taken in seconds.items()}
+    print(f"a batch after {batches}: {fastest['old']:.2f} s, after 10: {fastest['young']:.2f} s")
+    assert fastest["old"] < 2 * fastest["young"]
+
+
+def send(lake: TestLake, number: int, odd: bool | None = None) -> None:
+    """Send the next batch: new rows, and where it is `odd` (unsaid: each tenth) repeats and a broken record."""
+    records: list[dict[str, object] | bytes] = [event(f"c{number}-{row}", number / 10) for row in range(ROWS)]
+    if number % 10 == 9 if odd is None else odd:
+        records += [event(f"c{number - 1}-{row}", (number - 1) / 10) for row in range(5)]
+        records += [b"{"]
+    row = lake.send(log_of(records, first_offset=number * 2 * ROWS), batch_id=number)
+    assert row is not None
+    assert row.silver == ROWS
+    assert row.duplicate + row.rejected == len(records) - ROWS
+
+
+def tasks_started(spark: SparkSession) -> int:
+    return int(spark._jsc.sc().taskScheduler().nextTaskId())  # type: ignore[union-attr]  # py4j
 
 
 def used_heap_mb(spark: SparkSession) -> float:
