@@ -42,8 +42,8 @@ def stream(lake: TestLake, young: TestLake, batches: int) -> None:
             heap.append(used_heap_mb(lake.spark))
             recent = slice(-(batches // 10), None)
             print(
-                f"{number + 1} batches: {median(tasks[recent]):.0f} tasks and {median(seconds[recent]):.2f} s "
-                f"a batch, {heap[-1]:.0f} MB of heap in use"
+                f"{number + 1} batches: {median(tasks[recent]):.0f} tasks and {median(seconds[recent]):.2f} s"
+                f" a batch, {heap[-1]:.0f} MB of heap in use"
             )
     most = held_before + MOST_HELD
     assert held_frames(lake.spark, most) <= most, "frames held in memory are given back"
@@ -71,7 +71,7 @@ def compare_with(young: TestLake, old: TestLake, batches: int) -> None:
 
 
 def send(lake: TestLake, number: int, odd: bool | None = None) -> None:
-    """Send the next batch: new rows, and where it is `odd` (unsaid: each tenth) repeats and a broken record."""
+    """Send the next batch: new rows; in an `odd` one (unsaid: each tenth) repeats and a broken record too."""
     records: list[dict[str, object] | bytes] = [event(f"c{number}-{row}", number / 10) for row in range(ROWS)]
     if number % 10 == 9 if odd is None else odd:
         records += [event(f"c{number - 1}-{row}", (number - 1) / 10) for row in range(5)]
@@ -83,7 +83,7 @@ def send(lake: TestLake, number: int, odd: bool | None = None) -> None:
 
 
 def tasks_started(spark: SparkSession) -> int:
-    return int(spark._jsc.sc().taskScheduler().nextTaskId())  # type: ignore[union-attr]  # py4j
+    return int(spark._jsc.sc().taskScheduler().nextTaskId())  # py4j
 
 
 def used_heap_mb(spark: SparkSession) -> float:
