@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
@@ -31,6 +32,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderS
 def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
     """One broker for the whole run; a test that kills it starts it again."""
     server = BrokerServer(tmp_path_factory.mktemp("broker"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[BrokerServer]:
+    """A broker with empty topics."""
+    server = BrokerServer(tmp_path / "broker")
     try:
         server.start()
         yield server

@@ -183,17 +183,14 @@ def test_catching_up(broker_server: BrokerServer, tmp_path: Path, keep: Keep) ->
     assert c / b >= 1.0
 
 
-def test_latency_at_a_steady_rate(broker_server: BrokerServer, tmp_path: Path, keep: Keep) -> None:
+def test_latency_at_a_steady_rate(own_broker: BrokerServer, tmp_path: Path, keep: Keep) -> None:
     lake = tmp_path / "lake"
-    ours = OurStream(lake, broker_server.bootstrap, f"--trigger-seconds={STEADY_TRIGGER}")
-    _send(broker_server, 20_000, "--seed=1")
-    before = None
-    while before is None:  # warm: what the topic holds by now is worked off first
-        time.sleep(5)
-        rows = ours.ledger()
-        before = rows[-1]["sequence"] if rows and rows[-1]["read"] < BATCH else None
+    ours = OurStream(lake, own_broker.bootstrap, f"--trigger-seconds={STEADY_TRIGGER}")
+    _send(own_broker, 20_000, "--seed=1")
+    ours.wait_until_read(20_000, patience=300)  # warm
+    before = ours.ledger()[-1]["sequence"]
     _send(
-        broker_server,
+        own_broker,
         STEADY_RATE * STEADY_SECONDS,
         *(f"--rate={STEADY_RATE}", "--broken=0.005", "--duplicated=0.01"),
     )

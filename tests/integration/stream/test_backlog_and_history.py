@@ -25,17 +25,6 @@ BACKLOG = 5_000_000
 CUSTOMERS = 7_043
 
 
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[BrokerServer]:
-    """A broker with empty topics."""
-    server = BrokerServer(tmp_path / "broker")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 def versions(count: int, start: datetime, span: timedelta) -> Iterator[Record]:
     """So many versions of customers, evenly over the span, in the order of time."""
     for number in range(count):
