@@ -1,13 +1,17 @@
-"""The producer's task: a run's parameters become the producer's."""
+"""A run's parameters become the producer's or the replay's; what is not valid is told once."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from medallion_contracts.errors import ParameterError
-from medallion_ops.tasks.produce import parameters
+from medallion_ops.tasks.produce import ProducerOperator, parameters
+from medallion_ops.tasks.replay import count_rows
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -23,6 +27,15 @@ def test_a_producer_run_sends_the_same_events_when_it_is_retried() -> None:
 def test_a_file_is_sent_as_it_is() -> None:
     given = {"source": "jsonl", "file": "/data/events.jsonl", "count": None, "as_of": None}
     assert parameters(given, NOON).as_of is None
+
+
+def test_parameters_that_are_not_valid_are_not_tried_again() -> None:
+    run = SimpleNamespace(run_after=NOON)
+    without_file: Any = {"params": {"source": "telco", "file": None, "count": None}, "dag_run": run}
+    with pytest.raises(AirflowFailException, match="file: the source telco needs one"):
+        ProducerOperator(task_id="produce", dataset="customers").execute(without_file)
+    with pytest.raises(AirflowFailException, match="must be before"):
+        count_rows("customers", {"from": "2026-11-25", "to": "2026-11-24"})
 
 
 def test_a_time_that_is_none_is_named() -> None:

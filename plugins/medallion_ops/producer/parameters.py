@@ -86,7 +86,7 @@ class Parameters:
 
     def _problems_of_source(self) -> Iterator[str]:
         if self.source.is_file and self.file is None:
-            yield f"file: the source {self.source} needs one"
+            yield f"file: the source {self.source} needs one: the path of a file that this machine can read"
         if not self.source.is_file and self.file is not None:
             yield f"file: the source {self.source} takes none, {self.file} was given"
         if not self.source.is_file and self.loop:

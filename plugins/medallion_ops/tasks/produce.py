@@ -9,6 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from medallion_contracts.errors import ParameterError
 from medallion_ops.producer.parameters import Parameters, Source
@@ -57,7 +58,7 @@ class ProducerOperator(BaseOperator):
         """Run the producer.
 
         Raises:
-            ParameterError: The parameters contradict each other; nothing was sent.
+            AirflowFailException: The parameters are not valid, which a retry cannot help; nothing was sent.
             SourceError: The source cannot be read; nothing was sent.
             ServiceUnavailable: The broker does not answer, or did not acknowledge a record.
         """
@@ -65,7 +66,10 @@ class ProducerOperator(BaseOperator):
         from medallion_ops.producer.run import Run
 
         given = {**context["params"], "dataset": self.dataset}
-        wanted = parameters(given, context["dag_run"].run_after)
+        try:
+            wanted = parameters(given, context["dag_run"].run_after)
+        except ParameterError as error:
+            raise AirflowFailException(str(error)) from error
         watermark = timedelta(minutes=StreamSettings.from_environment().watermark_minutes)
         run = Run(wanted, KafkaSettings.from_environment(), watermark)
         try:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from medallion_contracts.errors import ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.replay import Quarantine, Selection, outcome
@@ -43,8 +45,16 @@ def _moment(params: Mapping[str, Any], name: str, problems: list[str]) -> dateti
 
 
 def count_rows(dataset: str, params: Mapping[str, Any]) -> dict[str, int]:
-    """Open quarantine rows of the selection, by reason."""
-    counts = _quarantine(dataset).count(selection(params))
+    """Open quarantine rows of the selection, by reason.
+
+    Raises:
+        AirflowFailException: The parameters are not valid, which a retry cannot help.
+    """
+    try:
+        wanted = selection(params)
+    except ParameterError as error:
+        raise AirflowFailException(str(error)) from error
+    counts = _quarantine(dataset).count(wanted)
     log.info("open rows: %s", counts)
     return counts
 
