@@ -1,0 +1,35 @@
+"""docker-compose.yaml and the image fit each other: what a machine without Docker can tell of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from medallion_stack.layout import PROJECT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())
+IMAGE = (PROJECT / "docker" / "Dockerfile").read_text()
+
+
+def test_the_image_makes_the_folders_of_its_volumes() -> None:
+    made = re.search(r"install --directory --owner medallion([^&]*?)\nENV", IMAGE)
+    assert made, "docker/Dockerfile no longer makes its folders by `install --directory --owner medallion`"
+    folders = made[1].replace("\\", "").split()
+    mounted = {volume.split(":")[1] for volume in COMPOSE["x-volumes"]}
+    assert mounted <= set(folders), (
+        "a new volume belongs to root unless the image has its folder: name it in docker/Dockerfile's `install`"
+    )
+
+
+def test_everything_is_published_on_loopback_only() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_the_worker_gets_its_options_as_spark_reads_them() -> None:
+    command = COMPOSE["services"]["spark-worker"]["command"]
+    joined = [word for word in command if re.match(r"--[\w-]+=", word)]
+    assert joined == [], "Spark's Worker knows no --option=value: give option and value as two words"
