@@ -19,7 +19,7 @@ def test_the_image_makes_the_folders_of_its_volumes() -> None:
     folders = made[1].replace("\\", "").split()
     mounted = {volume.split(":")[1] for volume in COMPOSE["x-volumes"]}
     assert mounted <= set(folders), (
-        "a new volume belongs to root unless the image has its folder: name it in docker/Dockerfile's `install`"
+        "a volume belongs to root unless the image has its folder: name it in docker/Dockerfile's `install`"
     )
 
 
