@@ -126,4 +126,4 @@ with DAG(
     verdict >> [publish, decide]
     decide >> [publish, keep_blocked, leave_rows_out]
     leave_rows_out >> write_without_rows >> audit_without_rows >> publish >> report
-    [audit, audit_without_rows, publish] >> write_again
+    [audit, leave_rows_out, audit_without_rows, publish] >> write_again

@@ -27,6 +27,7 @@ from medallion_contracts.compile_postgres import (
     staged_columns,
     staging_name,
 )
+from medallion_contracts.increment import gold_contract_hash
 from medallion_contracts.loader import load_dataset
 from medallion_ops.setting_fields import Secret
 
@@ -108,10 +109,10 @@ class GoldDatabase:
             [set_id] = connection.execute(
                 "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, from_version, "
                 "to_version, base_publication_id, tables, contract_hash, excluded_rows) "
-                "SELECT %s, %s, %s, 'silver-1', %s, %s, %s, '{}', '', "
+                "SELECT %s, %s, %s, 'silver-1', %s, %s, %s, '{}', %s, "
                 "coalesce(jsonb_agg(rejection_id), '[]') FROM audit.rejected_rows WHERE released_at IS NULL "
                 "RETURNING set_id",
-                [DATASET.name, run_id, kind, reached, (reached or 0) + 1, base],
+                [DATASET.name, run_id, kind, reached, (reached or 0) + 1, base, gold_contract_hash(DATASET)],
             ).fetchone() or (0,)
             _load_versions(connection, versions)
             _fill(connection, set_id)

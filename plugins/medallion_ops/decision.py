@@ -140,13 +140,21 @@ def _why_outdated(connection: psycopg.Connection, set_id: int) -> str | None:
 
 
 def approval_of_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
-    """The decision that lets a set be published although the gate failed it, None when there is none."""
+    """The decision that lets a set be published although the gate failed it, None when there is none.
+
+    Only the last answer counts, and only to a question that was asked after the gate's last look at the set.
+    """
     row = connection.execute(
-        "SELECT answered_by, answered_at FROM audit.decisions "
-        "WHERE set_id = %s AND answer = %s AND refused IS NULL ORDER BY answered_at DESC LIMIT 1",
-        [set_id, Option.ANYWAY.value],
+        "SELECT answer, refused, answered_by, answered_at FROM audit.decisions AS d "
+        "WHERE set_id = %s AND answer IS NOT NULL AND asked_at >= "
+        "(SELECT max(checked_at) FROM audit.gate_results AS g WHERE g.set_id = d.set_id) "
+        "ORDER BY decision_id DESC LIMIT 1",
+        [set_id],
     ).fetchone()
-    return Decision(set_id, Option.ANYWAY, row[0], row[1]) if row else None
+    if row is None:
+        return None
+    decision = Decision(set_id, _known(row[0]), row[2], row[3], row[1])
+    return decision if decision.option_in_force is Option.ANYWAY else None
 
 
 def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
@@ -176,14 +184,15 @@ def exclusion_decided(connection: psycopg.Connection, dataset: str, run_id: str)
         GoldError: Nobody decided so.
     """
     row = connection.execute(
-        "SELECT d.set_id, d.answered_by, d.answered_at FROM audit.decisions AS d "
+        "SELECT d.set_id, d.answer, d.answered_by, d.answered_at, d.refused FROM audit.decisions AS d "
         "JOIN staging.manifests AS m USING (set_id) WHERE m.dataset = %s AND m.run_id = %s "
-        "AND d.answer = %s AND d.refused IS NULL ORDER BY d.answered_at DESC LIMIT 1",
-        [dataset, run_id, Option.WITHOUT_FAILING_ROWS.value],
+        "AND d.answer IS NOT NULL ORDER BY d.decision_id DESC LIMIT 1",
+        [dataset, run_id],
     ).fetchone()
-    if row is None:
+    decision = Decision(row[0], _known(row[1]), *row[2:]) if row else None
+    if decision is None or decision.option_in_force is not Option.WITHOUT_FAILING_ROWS:
         raise GoldError(f"nobody decided to leave rows of run {run_id} out: clear its task decide to ask")
-    return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2])
+    return decision
 
 
 def reject_failing_rows(

@@ -54,7 +54,8 @@ def gold_connection(dsn: Secret) -> Iterator[psycopg.Connection]:
         ) as connection:
             yield connection
     except psycopg.Error as error:
-        raise _explained(error, dsn) from error
+        # Not chained: DETAIL quotes rows, and a task's traceback ends up in logs.
+        raise _explained(error, dsn) from None
 
 
 def _explained(error: psycopg.Error, dsn: Secret) -> GoldError | ServiceUnavailable:

@@ -32,7 +32,7 @@ def test_edges(dag: Any) -> None:
         "verdict": ["decide", "publish"],
         "decide": ["keep_blocked", "leave_rows_out", "publish"],
         "keep_blocked": [],
-        "leave_rows_out": ["write_without_rows"],
+        "leave_rows_out": ["write_again", "write_without_rows"],
         "write_without_rows": ["audit_without_rows"],
         "audit_without_rows": ["publish", "write_again"],
         "publish": ["report", "write_again"],

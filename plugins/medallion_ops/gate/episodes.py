@@ -8,6 +8,7 @@ the same mail once more, and none is lost.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -46,13 +47,19 @@ class Episode:
 
 
 def note_verdict(
-    connection: psycopg.Connection, dataset: str, verdict: Verdict, base_publication_id: int | None
+    connection: psycopg.Connection,
+    dataset: str,
+    verdict: Verdict,
+    base_publication_id: int | None,
+    kinds: Iterable[Kind] = tuple(Kind),
 ) -> list[Episode]:
-    """Open, change or end episodes by a verdict; gives those that are open.
+    """Open, change or end episodes of these kinds by a verdict; gives those that are open.
 
-    A blocked episode is ended by a publication, not by a verdict: see `close`.
+    A blocked episode is ended by a publication, not by a verdict: see `close`. Where that end was not noted
+    (its mail failed), a block on top of another publication is news all the same.
     """
-    failed = {Kind.BLOCKED: verdict.failed_critical, Kind.WARNED: verdict.failed_warnings}
+    every = {Kind.BLOCKED: verdict.failed_critical, Kind.WARNED: verdict.failed_warnings}
+    failed = {kind: every[kind] for kind in kinds}
     for kind, labels in failed.items():
         if labels:
             connection.execute(
@@ -60,7 +67,9 @@ def note_verdict(
                 "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (dataset, kind) WHERE closed_at IS NULL "
                 "DO UPDATE SET base_publication_id = EXCLUDED.base_publication_id, set_id = EXCLUDED.set_id, "
                 "failed = EXCLUDED.failed, changed_at = CASE WHEN e.failed = EXCLUDED.failed "
-                "THEN e.changed_at ELSE clock_timestamp() END",
+                "THEN e.changed_at ELSE clock_timestamp() END, mailed = CASE WHEN e.kind = 'blocked' "
+                "AND e.base_publication_id IS DISTINCT FROM EXCLUDED.base_publication_id "
+                "THEN NULL ELSE e.mailed END",
                 [dataset, kind, base_publication_id, list(labels), verdict.set_id],
             )
         elif kind is Kind.WARNED:

@@ -60,7 +60,9 @@ def migrate(dsn: Secret, dataset: Dataset) -> tuple[str, ...]:
         pii = [table.name for table in dataset.gold.values() if has_pii(table)]
         rest = [name for name in dataset.gold if name not in pii]
         grant_reading(
-            connection, without_pii=[*rest, *(view.name for view in views_of(dataset))], with_pii=pii
+            connection,
+            without_pii=[*rest, *(view.name for view in views_of(dataset))],
+            with_pii=[*pii, "publications"],
         )
     for line in done:
         log.info("migration: %s", line)

@@ -25,6 +25,7 @@ from medallion_contracts.compile_postgres import (
     staging_name,
 )
 from medallion_contracts.errors import GoldError, StaleStaging
+from medallion_contracts.increment import gold_contract_hash
 from medallion_contracts.model import Dataset
 from medallion_ops.decision import Decision, approval_of_set, exclusion_behind_set
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
@@ -87,8 +88,7 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
         written = manifest(connection, set_id)
         verdict = verdict_of_set(connection, set_id)
         decision = _decision(connection, written, verdict)
-        _refuse_if_gold_moved_on(connection, written)
-        _refuse_if_staging_changed(connection, dataset, written)
+        refuse_if_stale(connection, dataset, written)
         connection.execute(ROOM_FOR_JOINS)
         if _touches_little(connection, dataset, written):
             connection.execute(LOOK_UP_STAGED)
@@ -113,8 +113,7 @@ def is_stale(dsn: Secret, dataset: Dataset, set_id: int) -> bool:
             return False
         written = manifest(connection, set_id)
         try:
-            _refuse_if_gold_moved_on(connection, written)
-            _refuse_if_staging_changed(connection, dataset, written)
+            refuse_if_stale(connection, dataset, written)
         except StaleStaging:
             return True
     return False
@@ -136,6 +135,22 @@ def _decision(connection: psycopg.Connection, written: Manifest, verdict: Verdic
             f"{', '.join(verdict.failed_critical)}"
         )
     return decision
+
+
+def refuse_if_stale(connection: psycopg.Connection, dataset: Dataset, written: Manifest) -> None:
+    """Refuse a set that only another write can replace.
+
+    Raises:
+        StaleStaging: Gold or its contracts moved on since the set was written, or staging no longer holds
+            what its manifest says.
+    """
+    _refuse_if_gold_moved_on(connection, written)
+    if written.contract_hash != gold_contract_hash(dataset):
+        raise StaleStaging(
+            f"set {written.set_id} of {written.dataset} was written by other contracts than those of today: "
+            "write again"
+        )
+    _refuse_if_staging_changed(connection, dataset, written)
 
 
 def _refuse_if_gold_moved_on(connection: psycopg.Connection, written: Manifest) -> None:

@@ -26,7 +26,13 @@ from medallion_ops.gate.__main__ import EXIT_STALE
 from medallion_ops.gate.docs_location import page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold_database import gold_connection
-from medallion_ops.manifest import Manifest, last_publication, manifest_of_run, publication_of_set
+from medallion_ops.manifest import (
+    Manifest,
+    last_publication,
+    manifest,
+    manifest_of_run,
+    publication_of_set,
+)
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.publish import transaction
 from medallion_ops.settings import AlertSettings, GoldSettings, Settings
@@ -124,12 +130,12 @@ def tell(dataset: str, run_id: str) -> list[str]:
     settings, alerts = GoldSettings.from_environment(), AlertSettings.from_environment()
     with gold_connection(settings.dsn) as connection:
         written, verdict = _set_of_run(connection, dataset, run_id)
-        if publication_of_set(connection, written.set_id):
-            log.info("set %s is published: nothing is blocked any more", written.set_id)
-            return []
         last = last_publication(connection, dataset)
         base = last.publication_id if last else None
-        due = [one for one in episodes.note_verdict(connection, dataset, verdict, base) if one.is_mail_due]
+        # Of a set that was published meanwhile, people still have to know the warnings.
+        kinds = (episodes.Kind.WARNED,) if publication_of_set(connection, written.set_id) else episodes.Kind
+        noted = episodes.note_verdict(connection, dataset, verdict, base, kinds)
+        due = [one for one in noted if one.is_mail_due]
     subject = mails.Subject(written, verdict, last)
     links = _links(settings, alerts, written, verdict)
     blocked = next((one for one in due if one.kind is episodes.Kind.BLOCKED), None)
@@ -151,9 +157,20 @@ def tell(dataset: str, run_id: str) -> list[str]:
 
 
 def leave_rows_out(dataset: str, run_id: str) -> int:
-    """Put the failing rows of the run's set on the list of rejected rows, as a person decided."""
+    """Put the failing rows of the run's set on the list of rejected rows, as a person decided.
+
+    Raises:
+        AirflowFailException: Staging is not what the person saw (a crash of Postgres empties it), so its
+            failing rows cannot be found any more: another run writes and asks again.
+    """
     with gold_connection(GoldSettings.from_environment().dsn) as connection:
         decided = exclusion_decided(connection, dataset, run_id)
+        try:
+            transaction.refuse_if_stale(
+                connection, load_dataset(dataset), manifest(connection, decided.set_id)
+            )
+        except StaleStaging as stale:
+            raise AirflowFailException(str(stale)) from stale
         verdict = verdict_of_set(connection, decided.set_id)
         if verdict is None:
             raise GoldError(f"the verdict on set {decided.set_id} is gone: clear the run to write again")

@@ -26,6 +26,7 @@ from medallion_contracts.enrichment_source import (
 )
 from medallion_contracts.model import Column, ColumnType, Dataset
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
+from medallion_spark.gold.staging import LABELS
 from medallion_spark.gold.transfer import copy_in
 from medallion_spark.secrets import secret
 
@@ -50,7 +51,7 @@ class BrokenSource(Exception):
 class Snapshot:
     """The labels in force: where they came from and what they are.
 
-    `marker` is the state of the source when it was last read, `warning` why its labels were not taken then.
+    `marker` is the state of the source whose labels these are, `warning` why today's were not taken.
     """
 
     source: str | None
@@ -89,7 +90,8 @@ def refresh(
     """Take the source's labels into gold if they changed; returns the snapshot in force after that.
 
     Crash points: the snapshot is replaced in one transaction; what of it reaches gold is decided by
-    comparing it with the published features, so a run that dies after this line loses nothing.
+    comparing it with the published features, so a run that dies after this line loses nothing. A source that
+    cannot be used is not remembered: each run tries again and warns, until it can.
     """
     stored = stored_snapshot(connected, dataset)
     if source is None:
@@ -104,9 +106,7 @@ def refresh(
     except BrokenSource as broken:
         warning = f"{broken}; the last snapshot of {stored.labels:,} labels is used"
         log.warning("enrichment: %s", warning)
-        kept = replace(stored, marker=marker, warning=warning)
-        _record(connected, dataset, kept)
-        return kept
+        return replace(stored, warning=warning)
     fresh = Snapshot(shown, marker, fingerprint, count)
     if fingerprint == stored.fingerprint:
         _record(connected, dataset, fresh)
@@ -133,8 +133,11 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
     key = next((names[name] for name in KEY_NAMES if name in names), None)
     label = next((names[name] for name in LABEL_NAMES if name in names), None)
     if key is None or label is None:
+        # Without a header its "names" are somebody's row: they are not told.
+        missing = [name for name, found in (("customer_id", key), ("churned", label)) if found is None]
         raise BrokenSource(
-            f"{shown} needs a column customer_id and a column churned; it has {sorted(raw.columns)}"
+            f"{shown} needs a column customer_id and a column churned, named in its header: "
+            f"none of its {len(raw.columns)} is {' or '.join(missing)}"
         )
     text = F.lower(F.trim(F.col(f"`{label}`").cast("string")))
     return raw.select(
@@ -212,9 +215,9 @@ def stored_snapshot(connected: psycopg.Connection, dataset: Dataset) -> Snapshot
 def _replace(
     connected: psycopg.Connection, dataset: Dataset, set_id: int, labels: DataFrame, fresh: Snapshot
 ) -> None:
-    table = quoted(STAGING, staging_name(set_id, "_labels"))
-    connected.execute(create_staging(staging_name(set_id, "_labels"), _STAGED).encode())
-    copy_in(labels.groupBy("key").agg(F.first("label").alias("label")), set_id, "_labels", _STAGED)
+    table = quoted(STAGING, staging_name(set_id, LABELS))
+    connected.execute(create_staging(staging_name(set_id, LABELS), _STAGED).encode())
+    copy_in(labels.groupBy("key").agg(F.first("label").alias("label")), set_id, LABELS, _STAGED)
     with connected.transaction():
         connected.execute(
             "INSERT INTO gold.enrichment_snapshots (dataset) VALUES (%s) ON CONFLICT DO NOTHING",

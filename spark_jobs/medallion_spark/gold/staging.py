@@ -23,6 +23,8 @@ from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Column, Dataset
 
 log = logging.getLogger(__name__)
+LABELS = "_labels"
+"""The table of a set that holds the enrichment source's labels while they are taken over."""
 _LOCK = 4_151_002  # first half of the advisory locks of sets under way; the second is the set's id
 
 
@@ -113,7 +115,7 @@ def drop_old_sets(connected: psycopg.Connection, dataset: Dataset, newest: int) 
 
 def drop_set(connected: psycopg.Connection, dataset: Dataset, set_id: int) -> None:
     """Drop the tables of a set that nobody else knows of."""
-    for name in staged_tables(dataset):
+    for name in (*staged_tables(dataset), LABELS):
         connected.execute(f"DROP TABLE IF EXISTS {quoted(STAGING, staging_name(set_id, name))}".encode())
     connected.execute("DELETE FROM staging.copies WHERE set_id = %s", [set_id])
 

@@ -85,6 +85,30 @@ def test_keeping_it_blocked_leaves_gold_alone(gold: GoldDatabase) -> None:
         publish_set(gold.secret, DATASET, set_id)
 
 
+def test_the_last_answer_is_the_one_that_counts(gold: GoldDatabase) -> None:
+    set_id, verdict = held_back(gold)
+    decide(gold, Option.ANYWAY)
+    with psycopg.connect(gold.dsn) as connection:
+        ask(connection, set_id, "task-2", options_for(verdict))
+
+    decide(gold, Option.KEEP_BLOCKED, task="task-2", by="ada")
+
+    with pytest.raises(GoldError, match="nobody approved"):
+        publish_set(gold.secret, DATASET, set_id)
+    with psycopg.connect(gold.dsn) as connection, pytest.raises(GoldError, match="nobody decided"):
+        exclusion_decided(connection, "customers", "run")
+
+
+def test_an_answer_does_not_cover_what_a_later_look_of_the_gate_found(gold: GoldDatabase) -> None:
+    set_id, _ = held_back(gold)
+    decide(gold, Option.ANYWAY)
+    with psycopg.connect(gold.dsn) as connection:
+        keep_verdict(connection, failed(set_id, "customers.tenure_in_range", "customers.gender_allowed"))
+
+    with pytest.raises(GoldError, match=r"nobody approved it: customers\.gender_allowed"):
+        publish_set(gold.secret, DATASET, set_id)
+
+
 def test_an_answer_to_an_older_set_is_refused(gold: GoldDatabase) -> None:
     set_id, _ = held_back(gold)
     newer = gold.stage([version("A")])

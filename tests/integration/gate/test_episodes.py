@@ -23,10 +23,10 @@ def connection(gold: GoldDatabase) -> psycopg.Connection:
     return psycopg.connect(gold.dsn, autocommit=True)
 
 
-def mails_due(connection: psycopg.Connection, found: Verdict) -> list[str]:
+def mails_due(connection: psycopg.Connection, found: Verdict, base: int | None = None) -> list[str]:
     """What `tell` does: note, mail what is due, note the mail."""
     due = []
-    for episode in note_verdict(connection, "customers", found, None):
+    for episode in note_verdict(connection, "customers", found, base):
         if episode.is_mail_due:
             due.append(("new " if episode.is_new else "changed ") + episode.kind)
             note_mail(connection, episode)
@@ -59,6 +59,14 @@ def test_a_publication_ends_it_and_the_next_failure_is_a_new_one(connection: psy
 
     assert open_episode(connection, "customers", Kind.BLOCKED) is None
     assert mails_due(connection, verdict("a")) == ["new blocked"]
+
+
+def test_a_block_after_another_publication_is_news_even_if_the_end_of_the_last_was_not_told(
+    connection: psycopg.Connection,
+) -> None:
+    assert mails_due(connection, verdict("a"), base=1) == ["new blocked"]
+    assert mails_due(connection, verdict("a"), base=2) == ["new blocked"]
+    assert mails_due(connection, verdict("a"), base=2) == []
 
 
 def test_warnings_are_mailed_once_and_end_silently(connection: psycopg.Connection) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -14,7 +15,8 @@ import psycopg
 import pytest
 
 from medallion_contracts.errors import GoldError, ServiceUnavailable, StaleStaging
-from medallion_ops.publish.transaction import Outcome, publish_set
+from medallion_ops.gold_database import gold_connection
+from medallion_ops.publish.transaction import Outcome, is_stale, publish_set
 from medallion_ops.setting_fields import Secret
 from services import PostgresServer
 from staged_sets import DATASET, GoldDatabase, version
@@ -154,6 +156,23 @@ def test_the_publishing_task_killed_before_and_in_the_transaction(gold: GoldData
     assert publish_set(gold.secret, DATASET, set_id).is_new, "the retry publishes the same set"
     assert gold.query("SELECT tenure FROM gold.customers") == [(11,)]
     assert gold.value("SELECT count(*) FROM gold.publications") == 2
+
+
+def test_a_set_written_by_the_contracts_of_yesterday_is_written_again(gold: GoldDatabase) -> None:
+    set_id = gold.stage([version("A")])
+    give_verdict(gold, set_id)
+    gold.query("UPDATE staging.manifests SET contract_hash = 'that of yesterday'")
+
+    with pytest.raises(StaleStaging, match=r"other contracts than those of today: write again"):
+        publish_set(gold.secret, DATASET, set_id)
+    assert is_stale(gold.secret, DATASET, set_id)
+
+
+def test_what_postgres_refuses_is_told_without_the_row(gold: GoldDatabase) -> None:
+    statement = "INSERT INTO gold.customers (customer_id, first_name) VALUES ('c', 'marked-secret')"
+    with pytest.raises(GoldError, match="null value") as raised, gold_connection(gold.secret) as connection:
+        connection.execute(statement)
+    assert "marked-secret" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_an_unreachable_server_is_named_with_its_setting(gold: GoldDatabase) -> None:

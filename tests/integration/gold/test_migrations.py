@@ -167,7 +167,11 @@ def test_readers_see_no_pii_and_nothing_unchecked(postgres: str) -> None:
     open_to_all = {"customer_features", "segment_hourly", "segment_current", "customers_masked"}
     with psycopg.connect(postgres) as connection:
         assert can_read(connection, "gold_reader") == open_to_all
-        assert can_read(connection, "gold_pii_reader") == open_to_all | {"customers", "customer_history"}
+        assert can_read(connection, "gold_pii_reader") == open_to_all | {
+            "customers",
+            "customer_history",
+            "publications",
+        }
         owners = connection.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'gold'")
         assert owners.fetchall() == [("medallion_writer",)]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from gold_model import gold_of, version
 from gold_runs import GoldRuns, csv_of
 from medallion_contracts.increment import Kind
+from medallion_spark.gold import enrichment
 from medallion_spark.gold.enrichment import BrokenSource, examine, marker, read_labels
 
 
@@ -31,9 +32,10 @@ def test_labels_reach_customers_that_nothing_else_touches(runs: GoldRuns, tmp_pa
     assert runs.run(churn_source=str(source)).kind is Kind.NOTHING
 
     source.write_text(csv_of({"a": "Yes", "b": "maybe"}))
-    broken = runs.run(churn_source=str(source))
-    assert broken.kind is Kind.NOTHING
-    assert "1 labels that are neither yes nor no" in str(broken.warning)
+    for _ in range(2):  # as long as it is broken, each run says so
+        broken = runs.run(churn_source=str(source))
+        assert broken.kind is Kind.NOTHING
+        assert "1 labels that are neither yes nor no" in str(broken.warning)
     source.unlink()
     later = [version("a", 1), version("b", 1)]
     runs.append(later)
@@ -45,6 +47,36 @@ def test_labels_reach_customers_that_nothing_else_touches(runs: GoldRuns, tmp_pa
     runs.run(churn_source=str(source))
     assert runs.gold() == gold_of(versions + later, {"b": True, "c": False}), "a label that went away is null"
     assert runs.publish(runs.write(churn_source=str(source), full=True)).changed == 0
+
+
+def test_a_source_that_could_not_be_read_once_is_read_by_the_next_run(
+    runs: GoldRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "churn.csv"
+    source.write_text(csv_of({"a": "No"}))
+    versions = [version("a")]
+    runs.append(versions)
+    runs.run(churn_source=str(source))
+
+    def loses_its_executor(labels: DataFrame, shown: str) -> tuple[int, str]:
+        raise BrokenSource(f"{shown} cannot be read: ExecutorLostFailure")
+
+    source.write_text(csv_of({"a": "Yes"}))
+    with monkeypatch.context() as fault:
+        fault.setattr(enrichment, "examine", loses_its_executor)
+        assert "ExecutorLostFailure" in str(runs.run(churn_source=str(source)).warning)
+    assert runs.gold() == gold_of(versions, {"a": False})
+
+    runs.run(churn_source=str(source))
+    assert runs.gold() == gold_of(versions, {"a": True})
+
+
+def test_a_row_in_place_of_the_header_is_not_told(spark: SparkSession, tmp_path: Path) -> None:
+    source = tmp_path / "churn.csv"
+    source.write_text("7590-VHVEG,marked-secret@example.org,Yes\n")
+    with pytest.raises(BrokenSource, match="none of its 3 is customer_id or churned") as broken:
+        check(spark, str(source))
+    assert "marked-secret" not in str(broken.value)
 
 
 def check(spark: SparkSession, source: str) -> dict[str, bool]:
