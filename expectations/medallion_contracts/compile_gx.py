@@ -195,7 +195,7 @@ def _from_history(dataset: Dataset, table: Table) -> Iterable[Check]:
         {"unexpected_rows_query": _broken_versions(quoted(dataset.key))},
     )
     for current in dataset.gold.values():
-        if current.primary_key == (dataset.key,) and _has_same_content(dataset, table, current):
+        if current.primary_key == (dataset.key,) and has_same_content(dataset, table, current):
             yield Check(
                 table.name,
                 f"{table.name}_current_is_{current.name}",
@@ -234,7 +234,8 @@ def _differing_from_current(dataset: Dataset, history: Table, current: Table) ->
     )
 
 
-def _has_same_content(dataset: Dataset, history: Table, current: Table) -> bool:
+def has_same_content(dataset: Dataset, history: Table, current: Table) -> bool:
+    """Whether both hold the fields of an event: the one of each version, the other of the newest."""
     events = set(dataset.events.column_names) - {dataset.event_time}
     return events <= set(history.column_names) and events <= set(current.column_names)
 

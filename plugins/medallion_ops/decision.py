@@ -6,16 +6,23 @@ newest and still fits gold; the publication reads it here, nothing is passed alo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile_gx import Check, compile_suite, version_column
-from medallion_contracts.compile_postgres import AUDIT, STAGING, quoted, staging_name
+from medallion_contracts.compile_gx import Check, compile_suite, has_same_content, version_column
+from medallion_contracts.compile_postgres import (
+    AUDIT,
+    STAGING,
+    literal,
+    quoted,
+    staging_name,
+    version_table,
+)
 from medallion_contracts.errors import GoldError
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.verdict import Verdict
 from medallion_ops.manifest import last_publication, manifest, newest_set
 
@@ -200,36 +207,92 @@ def reject_failing_rows(
 ) -> int:
     """Put the rows that fail critical expectations on the list that increments and rebuilds leave out.
 
-    Doing it again adds nothing. Returns how many rows of this set are on the list now.
+    Without its newest version an entity falls back on the one before: where that one would fail too, it goes
+    on the list with it, back to a version that passes. Doing it again adds nothing. Returns how many rows of
+    this set are on the list now.
 
     Raises:
         GoldError: A failed critical expectation is about the table, so leaving rows out cannot help.
     """
     if not verdict.can_leave_rows_out:
         raise GoldError(f"set {verdict.set_id}: not every failed critical expectation is about rows")
-    suite = compile_suite(dataset)
     rows = quoted(AUDIT, "rejected_rows")
     key, moment = quoted(dataset.key), quoted(dataset.event_time)
+    failed: dict[str, set[str]] = {}
     for label in verdict.failed_critical:
         table, name = label.split(".", 1)
-        check = next(check for check in suite[table] if check.name == name)
-        version = version_column(dataset, dataset.gold[table])
-        if version is None:
-            raise GoldError(f"{label} is about aggregates: their rows cannot be left out one by one")
+        failed.setdefault(table, set()).add(name)
+    for table, names in failed.items():
         connection.execute(
             f"INSERT INTO {rows} AS r (dataset, {key}, {moment}, expectations, set_id, rejected_by) "  # noqa: S608 - contract names
-            f"SELECT DISTINCT %s, f.{key}, f.{quoted(version)}, ARRAY[%s], %s::bigint, %s "
-            f"FROM ({_unbound(failing_rows_query(check, dataset, verdict.set_id))}) AS f "
+            f"SELECT %s, f.{key}, f.version, array_agg(DISTINCT f.label), %s::bigint, %s "
+            f"FROM ({_unbound(_rows_to_reject(dataset, table, names, verdict.set_id))}) AS f "
+            f"GROUP BY f.{key}, f.version "
             f"ON CONFLICT (dataset, {key}, {moment}) WHERE released_at IS NULL DO UPDATE "
-            "SET expectations = r.expectations || EXCLUDED.expectations "
+            "SET expectations = ARRAY(SELECT DISTINCT unnest(r.expectations || EXCLUDED.expectations)) "
             "WHERE NOT r.expectations @> EXCLUDED.expectations",
-            [dataset.name, label, verdict.set_id, decided_by or "nobody"],
+            [dataset.name, verdict.set_id, decided_by or "nobody"],
         )
     count = connection.execute(
         f"SELECT count(*) FROM {rows} WHERE set_id = %s AND released_at IS NULL",  # noqa: S608 - contract names
         [verdict.set_id],
     ).fetchone()
     return int(count[0]) if count else 0
+
+
+def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id: int) -> str:
+    """SELECT of key, `version` and failed `label` of the staged rows that must go for a table to pass."""
+    version = version_column(dataset, dataset.gold[table])
+    if version is None:
+        raise GoldError(f"{table}.{min(names)} is about aggregates: their rows cannot be left out one by one")
+    checks = compile_suite(dataset)[table]
+    relations = staged_relations(dataset, table, set_id)
+    failing = _failing([check for check in checks if check.name in names], dataset, version, relations)
+    history, newest = version_table(dataset), dataset.gold[table]
+    if newest.primary_key != (dataset.key,) or not has_same_content(dataset, history, newest):
+        return failing
+    key, moment = quoted(dataset.key), quoted(dataset.event_time)
+    # Every version in the columns of the newest: what only that one has is the same for all.
+    as_newest = ", ".join(
+        f"h.valid_from AS {moment}"
+        if name == dataset.event_time
+        else f"{'h' if name in history.column_names else 'c'}.{quoted(name)}"
+        for name in newest.column_names
+    )
+    would_fail = _failing(
+        [
+            check
+            for check in checks
+            if check.name in names
+            or (
+                check.severity is Severity.CRITICAL
+                and check.is_about_rows
+                and "mostly" not in check.arguments
+            )
+        ],
+        dataset,
+        version,
+        {**relations, "batch": "versions"},
+    )
+    return (
+        f"WITH versions AS (SELECT {as_newest} FROM {relations[history.name]} AS h "  # noqa: S608 - contract names
+        f"JOIN {relations['batch']} AS c ON c.{key} = h.{key} "
+        f"WHERE h.{key} IN (SELECT {key} FROM ({failing}) AS now)), "
+        f"failing AS ({would_fail}), "
+        f"passing AS (SELECT v.{key}, max(v.{moment}) AS since FROM versions AS v WHERE NOT EXISTS "
+        f"(SELECT FROM failing AS f WHERE f.{key} = v.{key} AND f.version = v.{moment}) GROUP BY v.{key}) "
+        f"SELECT f.{key}, f.version, f.label FROM failing AS f LEFT JOIN passing AS p ON p.{key} = f.{key} "
+        "WHERE p.since IS NULL OR f.version > p.since"
+    )
+
+
+def _failing(checks: Iterable[Check], dataset: Dataset, version: str, relations: Mapping[str, str]) -> str:
+    """SELECT of key, `version` and `label` of the rows that fail any of the checks."""
+    return " UNION ALL ".join(
+        f"SELECT f.{quoted(dataset.key)}, f.{quoted(version)} AS version, "  # noqa: S608 - contract names
+        f"{literal(f'{check.table}.{check.name}')} AS label FROM ({_failing_rows(check, relations)}) AS f"
+        for check in checks
+    )
 
 
 def release_row(
@@ -247,9 +310,13 @@ def release_row(
 
 def failing_rows_query(check: Check, dataset: Dataset, set_id: int) -> str:
     """SELECT of the staged rows of a set that fail a check about rows, all their columns."""
+    return _failing_rows(check, staged_relations(dataset, check.table, set_id))
+
+
+def _failing_rows(check: Check, relations: Mapping[str, str]) -> str:
     if check.failing_rows is None:
         raise GoldError(f"{check.table}.{check.name} is about the table, it has no failing rows")
-    return check.failing_rows.format_map(staged_relations(dataset, check.table, set_id))
+    return check.failing_rows.format_map(relations)
 
 
 def _unbound(query: str) -> str:

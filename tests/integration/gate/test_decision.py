@@ -193,6 +193,35 @@ def test_a_row_that_fails_several_expectations_is_rejected_once(gold: GoldDataba
     assert sorted(expectations) == sorted(labels)
 
 
+def test_versions_that_would_take_the_place_of_a_failing_one_and_fail_too_go_with_it(
+    gold: GoldDatabase,
+) -> None:
+    set_id = gold.stage(
+        [
+            version("A"),
+            *(version("B", hour, tenure=tenure) for hour, tenure in enumerate((10, 1201, 1202))),
+            *(version("C", hour, tenure=tenure) for hour, tenure in enumerate((1201, 10, 1202))),
+            version("D", 0, gender="?"),
+            version("D", 1, tenure=1201),
+        ]
+    )
+
+    with psycopg.connect(gold.dsn) as connection:
+        assert reject_failing_rows(connection, DATASET, failed(set_id), "grace") == 5
+
+    found = gold.query("SELECT customer_id, updated_at, expectations FROM audit.rejected_rows ORDER BY 1, 2")
+    tenure = "customers.tenure_in_range"
+    assert [(key, int((moment - NOON).total_seconds()) // 3600) for key, moment, _ in found] == [
+        ("B", 1),
+        ("B", 2),
+        ("C", 2),
+        ("D", 0),
+        ("D", 1),
+    ]
+    assert [tenure in reasons for *_, reasons in found] == [True, True, True, False, True]
+    assert found[3][2] == ["customers.gender_allowed"], "a rule that the newest version did not break"
+
+
 @pytest.mark.parametrize("run_id", ["run", "the-next-run"])
 def test_the_first_set_written_without_the_rows_carries_the_decision(gold: GoldDatabase, run_id: str) -> None:
     _, verdict = held_back(gold)
