@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
 from pyspark.sql import SparkSession
+
+_REPLACED_SECONDS = 2
+"""Far longer than the replacement of a small file takes; what is no JSON after that never was."""
 
 
 class SmallFiles(Protocol):
@@ -63,7 +67,7 @@ class LocalFiles:
 
 
 class _HadoopFiles:
-    """Files of ADLS: one put replaces a blob as a whole."""
+    """Files of ADLS. A file is empty for a moment while it is replaced: a reader waits for its content."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._jvm: Any = spark._jvm
@@ -75,13 +79,17 @@ class _HadoopFiles:
 
     def read(self, path: str) -> dict[str, Any] | None:
         system, target = self._open(path)
-        if not system.exists(target):
-            return None
-        stream = system.open(target)
-        try:
-            return _parse(bytes(stream.readAllBytes()))
-        finally:
-            stream.close()
+        deadline = time.monotonic() + _REPLACED_SECONDS
+        while system.exists(target):
+            stream = system.open(target)
+            try:
+                value = _parse(bytes(stream.readAllBytes()))
+            finally:
+                stream.close()
+            if value is not None or time.monotonic() > deadline:
+                return value
+            time.sleep(0.05)
+        return None
 
     def write(self, path: str, content: dict[str, Any]) -> None:
         system, target = self._open(path)

@@ -87,6 +87,33 @@ def test_a_batch_that_the_ledger_has_is_done(lake: TestLake) -> None:
     assert [lake.tables.bronze.version(), lake.tables.silver.version()] == versions
 
 
+def test_a_checkpoint_older_than_the_ledger_takes_no_record_for_done(lake: TestLake) -> None:
+    lake.send(FIRST)
+    lake.send(SECOND)
+    later = log_of([event("c5", 32)], first_offset=8)
+    for batch_id, records in ((0, FIRST), (1, [*SECOND, *later])):
+        lake.restart()
+        with pytest.raises(StreamError, match=r"older than the ledger .* --recover-from-ledger"):
+            lake.send(records, batch_id=batch_id)
+    lake.restart()
+    assert lake.send(SECOND, batch_id=1) is None
+    lake.send(later, batch_id=2)
+    lake.check()
+    assert ("customers", 0, 8) in lake.verdicts()
+
+
+def test_a_batch_that_bronze_has_takes_no_other_records_for_its_own(
+    lake: TestLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.send(FIRST)
+    send_and_die(lake, SECOND, "ledger", monkeypatch)
+    lake.restart()
+    with pytest.raises(StreamError, match="brings records of customers-0 that no batch has taken in"):
+        lake.send([*SECOND, *log_of([event("c5", 32)], first_offset=8)], batch_id=1)
+    assert lake.send(SECOND, batch_id=1) is not None
+    lake.check()
+
+
 @pytest.mark.parametrize("point", ["silver", "quarantine", "ledger"])
 def test_verdicts_stand_when_the_contract_changed_meanwhile(
     lake: TestLake, point: str, monkeypatch: pytest.MonkeyPatch

@@ -180,6 +180,35 @@ def test_the_stream_goes_on_after_a_rebuild(landed: TestLake) -> None:
     landed.check()
 
 
+def test_a_batch_under_way_is_finished_before_a_rebuild(
+    landed: TestLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = log_of([event("c9", 7)], first_offset=12)
+
+    def dies(*_: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as fault:
+        fault.setattr(landed.ledger, "append", dies)
+        with pytest.raises(InterruptedError):
+            landed.send(records)
+    with pytest.raises(StreamError, match=r"died in batch 2.* until that batch is done"):
+        rebuild(landed, "as-judged")
+    landed.restart()
+    landed.send(records, batch_id=2)
+    assert rebuild(landed, "as-judged").silver_differences == Differences()
+    landed.check()
+
+
+def test_a_run_id_of_long_ago_rebuilds_nothing(landed: TestLake) -> None:
+    rebuild(landed, "as-judged")
+    landed.restart()
+    landed.send(log_of([event("c9", 7)], first_offset=12))
+    with pytest.raises(StreamError, match="trigger a new run"):
+        rebuild(landed, "judge-again", stricter(landed.dataset))
+    landed.check()
+
+
 def test_a_rebuild_waits_for_nobody_who_writes_silver(
     landed: TestLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,9 +51,9 @@ def judge_again(stored: DataFrame, dataset: Dataset, options: StreamOptions, now
     first = slim.withColumn(
         "verdict", F.when(is_rejected, REJECTED).when(_is_late(dataset, options), LATE).otherwise(SILVER)
     )
-    judged = _without_repeats(
-        _latest_only(first, dataset) if options.deduplicate == "latest" else first, dataset
-    )
+    judged = _without_repeats(first, dataset)
+    if options.deduplicate == "latest":
+        judged = _latest_only(judged, dataset)
     return judged.select(*COORDINATES, "ingest_date", "before", F.struct("verdict", "reasons").alias("after"))
 
 

@@ -35,13 +35,15 @@ from medallion_contracts.errors import StreamError
 from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
 from medallion_spark.conflicts import retried
-from medallion_spark.lake_access import LakeAccess
+from medallion_spark.lake_access import LakeAccess, delta_storage_options
 from medallion_spark.rebuild.compare import Differences, compare_rows
 from medallion_spark.rebuild.judge_again import by_cause, judge_again, verdict_changes
 from medallion_spark.small_files import small_files
 from medallion_spark.stream.accounting import SILVER
 from medallion_spark.stream.control import LEASE_BEAT_SECONDS, STALE_SECONDS, Lease
+from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.recovery import unfinished_batch
 from medallion_spark.stream.rows import derive, quarantine_rows, rows_of, silver_rows
 from medallion_spark.stream.tables import LakeTable, StreamTables, stream_tables
 
@@ -50,6 +52,7 @@ AS_JUDGED, JUDGE_AGAIN = "as-judged", "judge-again"
 _SILVER_AT = ("_topic", "_partition", "_offset")
 _QUARANTINE_AT = ("topic", "partition", "offset")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_DATA_COMMITS = ("WRITE", "MERGE", "UPDATE", "DELETE")
 _RECENT_COMMITS = 100
 """Far more than maintenance makes while one rebuild is tried again."""
 
@@ -85,6 +88,7 @@ class Rebuild:
         self._options = options
         self._app_id = f"rebuild:{run_id}"
         self._tables: StreamTables = stream_tables(LakePaths(lake.uri, dataset.name), dataset, lake)
+        self._ledger = Ledger(LakePaths(lake.uri, dataset.name).ledger, delta_storage_options(lake))
         self._lease = Lease(small_files(spark, lake.uri), LakePaths(lake.uri, dataset.name).lease, "rebuild")
 
     def run(self, mode: str) -> Rebuilt:
@@ -92,14 +96,37 @@ class Rebuild:
 
         Raises:
             LeaseError: the stream or another job writes silver; ask it to stop first.
-            StreamError: there is no bronze.
+            StreamError: there is no bronze, the stream's last batch is not finished, or the run's id has been
+                used before.
         """
         with _held(self._lease):
             self._tables.prepare()
+            self._ledger.prepare()
             if self._tables.bronze.version() == 0:
                 raise StreamError(f"{self._tables.bronze.path} is empty: there is nothing to rebuild from")
+            self._refuse_half_a_batch()
+            self._refuse_a_used_id()
             changes = self._decide_again() if mode == JUDGE_AGAIN else []
             return self._replace(mode, changes)
+
+    def _refuse_half_a_batch(self) -> None:
+        """Rows of a batch that the stream still has to finish would come again when it does."""
+        batch_id = unfinished_batch(self._tables.bronze, self._ledger)
+        if batch_id is not None:
+            raise StreamError(
+                f"the stream died in batch {batch_id}, which bronze has and the ledger lacks: let the stream "
+                "run until that batch is done, then rebuild"
+            )
+
+    def _refuse_a_used_id(self) -> None:
+        """Delta leaves the second overwrite of an id out, also when the stream has written meanwhile."""
+        silver = self._tables.silver
+        recent = silver.log().history(_RECENT_COMMITS)
+        own = [entry["version"] for entry in recent if entry.get("userMetadata") == self._app_id]
+        if own and any(e["version"] > max(own) and e["operation"] in _DATA_COMMITS for e in recent):
+            raise StreamError(
+                f"{silver.path} was rebuilt by this run and written since: trigger a new run of the rebuild"
+            )
 
     def _decide_again(self) -> list[dict[str, object]]:
         """Put today's verdicts into bronze where they differ; gives the changes by cause."""
@@ -215,7 +242,8 @@ def _held(lease: Lease) -> Iterator[None]:
         while not ended.wait(LEASE_BEAT_SECONDS):
             try:
                 lease.beat()
-            except OSError as error:  # the next beat tries again; `check` tells if it was too long
+            except Exception as error:  # each store has its own
+                # The next beat tries again; `check` tells if it was too long.
                 _log.warning("the lease could not be refreshed: %s", type(error).__name__)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)

@@ -11,6 +11,8 @@ What a kill leaves behind, and what the next run does:
 | before the ledger's commit | all rows | derives, skips both appends, adds the row |
 | after the ledger, before Spark's commit | everything | sees the ledger and does nothing |
 
+A batch that is there already must bring the records it brought then; a checkpoint from a backup does not.
+
 Two drivers of one query: the lease keeps the second out; should it fail, a transaction id lets only one
 commit each table, and the other driver stops because the commit is not its own.
 """
@@ -29,6 +31,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
+from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.stream import accounting, placement
 from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
@@ -100,14 +103,19 @@ class MicroBatches:
 
         Raises:
             BalanceError: counts do not add up; the ledger has no row and the checkpoint has not moved.
-            StreamError: this driver may not write, or the records cannot be judged.
+            StreamError: this driver may not write, the records cannot be judged, or Spark's checkpoint is
+                older than the ledger.
         """
         if self._last_batch is not None and batch_id <= self._last_batch:
+            until = {where: source.until_offset for where, source in self._carried.sources.items()}
+            _refuse_others(records, until, batch_id, is_older=batch_id < self._last_batch)
             logger.info("batch %d is in the ledger already", batch_id)
             return None
         started, clock = time.monotonic(), self._clock()
         if self._tables.bronze.holds(self._app_id(self._tables.bronze), batch_id):
             judged = self._verdicts.derive(self._query_id, batch_id)
+            held = [((row["topic"], row["partition"]), row["largest_offset"] + 1) for row in judged.rows]
+            _refuse_others(records, dict(sorted(held)), batch_id)
         else:
             batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks)
             judged = self._verdicts.judge(records, batch)
@@ -245,6 +253,28 @@ def _pass(judged: Judged, records: DataFrame, parts: Sequence[_Part]) -> Written
     return write_pass(
         records, tables, repeats=judged.repeats, constants=judged.constants, largest=max(1, largest)
     )
+
+
+def _refuse_others(
+    records: DataFrame, until: Mapping[tuple[str, int], int], batch_id: int, *, is_older: bool = False
+) -> None:
+    """A batch that is run again brings the records it brought before: it is recognised by its id alone.
+
+    A checkpoint from a backup, or one that lost its offsets, counts from an older id and plans other ranges:
+    taken for done, their records would be lost.
+    """
+    if "offset" not in records.columns:
+        return  # a recovery: it reads none
+    largest = records.groupBy("topic", "partition").agg(F.max("offset").alias("last")).collect()
+    others = [f"{row[0]}-{row[1]}" for row in largest if row["last"] >= until.get((row[0], row[1]), 0)]
+    if others or is_older:
+        what = (
+            f" and brings records of {', '.join(sorted(others))} that no batch has taken in" if others else ""
+        )
+        raise StreamError(
+            f"batch {batch_id} is done already{what}: Spark's checkpoint is older than the ledger (from a "
+            "backup, or in part deleted); move it away and start with --recover-from-ledger"
+        )
 
 
 def _quarantine(judged: pa.Table, *, changed: bool) -> pa.Table:

@@ -40,10 +40,10 @@ def recover(
     query_id = last_query(tables.bronze, ledger)
     if query_id is None:
         raise StreamError("neither bronze nor the ledger has a batch: start without --recover-from-ledger")
-    last, done = _last_batch(tables.bronze), ledger.last_batch(query_id)
-    if last is not None and (done is None or done < last[1]):
-        _log.info("batch %d of query %s is completed from bronze", last[1], query_id)
-        batches_of(query_id).process(spark.range(0), last[1])  # bronze holds the batch: no record is read
+    batch_id = unfinished_batch(tables.bronze, ledger)
+    if batch_id is not None:
+        _log.info("batch %d of query %s is completed from bronze", batch_id, query_id)
+        batches_of(query_id).process(spark.range(0), batch_id)  # bronze holds the batch: no record is read
     for table in (tables.bronze, tables.silver, tables.quarantine):
         if table.fence(f"{query_id}:{table.name}"):
             _log.info("%s is closed to query %s", table.path, query_id)
@@ -53,6 +53,15 @@ def last_query(bronze: LakeTable, ledger: Ledger) -> str | None:
     """The query that wrote last; None when none ever did."""
     last = _last_batch(bronze)
     return last[0] if last else ledger.last_query()
+
+
+def unfinished_batch(bronze: LakeTable, ledger: Ledger) -> int | None:
+    """The batch that bronze has and the ledger lacks, None when all are done."""
+    last = _last_batch(bronze)
+    if last is None:
+        return None
+    done = ledger.last_batch(last[0])
+    return last[1] if done is None or done < last[1] else None
 
 
 def _last_batch(bronze: LakeTable) -> tuple[str, int] | None:

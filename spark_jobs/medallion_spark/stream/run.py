@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from deltalake.exceptions import DeltaError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -123,11 +124,13 @@ class Stream:
             self._ledger.prepare()
             self._progress.prepare()
             return self._start(self._starting_offsets())
+        except LeaseError:
+            raise  # silver is held by another: the next start finds it otherwise
         except StreamError as error:
             self._attempts.cannot_start(str(error))
             logger.error("cannot start: %s", error)
         except MedallionError:
-            raise  # a service that is away, or silver held by another: the next start finds it otherwise
+            raise  # a service that is away: the next start finds it otherwise
         except Exception as error:
             if not self._attempts.failed_outside(reason_of(error)):
                 raise
@@ -242,6 +245,7 @@ class Stream:
             reported = self._report(query, reported)
             if self._is_stop_requested():
                 self._stop(query)
+                self._report(query, reported)
                 logger.info("stopped: %s is there", self._paths.stop_request)
                 return
             if executor_count(self._spark) >= 1:
@@ -266,8 +270,13 @@ class Stream:
         for progress in query.recentProgress:
             content: Mapping[str, Any] = json.loads(progress.json)
             if content["batchId"] > reported and content["numInputRows"] > 0:
+                try:
+                    self._progress.append(content)
+                except (DeltaError, OSError) as error:
+                    # Records matter more than figures, and the next look tries again.
+                    logger.warning("progress could not be written: %s", reason_of(error))
+                    break
                 reported = content["batchId"]
-                self._progress.append(content)
         return reported
 
     def _explain(self, error: StreamingQueryException) -> None:

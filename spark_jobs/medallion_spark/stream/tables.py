@@ -22,6 +22,7 @@ from medallion_contracts.model import Dataset
 from medallion_spark.lake_access import LakeAccess, delta_storage_options
 from medallion_spark.stream.data_files import DataFile, FileLayout, written_at
 
+_ANEW = "move the table's folder away, and let a rebuild make it anew from bronze"
 FENCED = 2**63 - 1
 """txnVersion of the empty commit that shuts out a query for good."""
 
@@ -111,11 +112,11 @@ class LakeTable:
         if tuple(log.metadata().partition_columns) != self.partitioned_by:
             raise StreamError(
                 f"{self.path} is partitioned by {', '.join(log.metadata().partition_columns) or 'nothing'}, "
-                f"its contract says {', '.join(self.partitioned_by)}: rebuild it"
+                f"its contract says {', '.join(self.partitioned_by)}: {_ANEW}"
             )
         other = [name for name, field_ in wanted.items() if name in there and there[name] != field_.type]
         if other:
-            raise StreamError(f"{self.path}: the contract changed the type of {', '.join(other)}: rebuild it")
+            raise StreamError(f"{self.path}: the contract changed the type of {', '.join(other)}: {_ANEW}")
         new = [field_ for name, field_ in wanted.items() if name not in there]
         if new:
             log.alter.add_columns(new)

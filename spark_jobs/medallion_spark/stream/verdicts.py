@@ -124,11 +124,13 @@ class Verdicts:
         candidates = first.where(F.col("verdict") == SILVER).select(*COORDINATES, "fields")
         if self._options.deduplicate == "versions":
             return self._exact_repeats(candidates, rows)
-        superseded = deduplicate.find_superseded(candidates, dataset).toArrow().cast(REPEATS)
-        latest = candidates.join(
-            F.broadcast(self._spark.createDataFrame(superseded)), list(COORDINATES), "left_anti"
+        repeats = self._exact_repeats(candidates, rows)
+        # One that is no silver row (a conflict) takes no other's place.
+        accepted = candidates.join(
+            F.broadcast(self._spark.createDataFrame(repeats)), list(COORDINATES), "left_anti"
         )
-        return pa.concat_tables([superseded, self._exact_repeats(latest, rows)])
+        superseded = deduplicate.find_superseded(accepted, dataset).toArrow().cast(REPEATS)
+        return pa.concat_tables([repeats, superseded])
 
     def _exact_repeats(self, candidates: DataFrame, rows: Sequence[Row]) -> pa.Table:
         dataset, files = self._dataset, self._touched_files(rows)
