@@ -41,7 +41,7 @@ def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerSe
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[BrokerServer]:
-    """A broker with empty topics."""
+    """A broker with empty topics that a test may kill."""
     server = BrokerServer(tmp_path / "broker")
     try:
         server.start()

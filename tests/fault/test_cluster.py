@@ -82,13 +82,13 @@ def _is_python_job(process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def cluster(fresh_broker: BrokerServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(own_broker: BrokerServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Master, worker and broker with the stream running on them, submitted as Airflow does."""
     ensure_jars("spark", SPARK_JARS)
     spark = SparkServers(tmp_path / "spark")
     build_jobs(tmp_path / "jobs")
     environment = {
-        "KAFKA_BOOTSTRAP": fresh_broker.bootstrap,
+        "KAFKA_BOOTSTRAP": own_broker.bootstrap,
         "LAKE_URI": str(tmp_path / "lake"),
         "SPARK_MASTER": spark.cluster.master_url,
         "SPARK_REST": spark.cluster.rest_url,
@@ -106,7 +106,7 @@ def cluster(fresh_broker: BrokerServer, tmp_path: Path, monkeypatch: pytest.Monk
     spark.start()
     try:
         ClusterClient(settings.spark).submit(stream_job(settings, "customers", submission="test"))
-        yield Cluster(fresh_broker, spark, Drivers(tmp_path / "lake", fresh_broker.bootstrap))
+        yield Cluster(own_broker, spark, Drivers(tmp_path / "lake", own_broker.bootstrap))
     finally:
         spark.stop()
 

@@ -31,16 +31,16 @@ EVERY = [
 
 @pytest.mark.timeout(900)
 def test_a_driver_killed_between_writes(
-    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+    own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    kill_one_after_the_other(FEW, fresh_broker, tmp_path, fault_table)
+    kill_one_after_the_other(FEW, own_broker, tmp_path, fault_table)
 
 
 @pytest.mark.full
 def test_a_driver_killed_at_every_point(
-    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+    own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    assert kill_one_after_the_other(EVERY, fresh_broker, tmp_path, fault_table) <= 60
+    assert kill_one_after_the_other(EVERY, own_broker, tmp_path, fault_table) <= 60
 
 
 def kill_one_after_the_other(

@@ -22,11 +22,11 @@ DATASET = load_dataset("customers")
 @pytest.mark.full  # `make test` recovers within one process: tests/spark/test_recovery.py
 @pytest.mark.timeout(900)
 def test_a_lost_checkpoint_loses_and_repeats_nothing(
-    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+    own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    drivers = Drivers(tmp_path / "lake", fresh_broker.bootstrap)
+    drivers = Drivers(tmp_path / "lake", own_broker.bootstrap)
     checkpoint = Path(drivers.paths.checkpoint)
-    send(fresh_broker.bootstrap, mixed_records(1000, seed=1))
+    send(own_broker.bootstrap, mixed_records(1000, seed=1))
     drivers.start(Crash("after", "bronze"))
     died = drivers.wait_for_death()
     before = drivers.batches()
@@ -41,10 +41,10 @@ def test_a_lost_checkpoint_loses_and_repeats_nothing(
     drivers.contracts = stricter_contracts(tmp_path / "contracts")
     drivers.start(None, "--recover-from-ledger")
     seconds = drivers.wait_for_batch(before, died)
-    sent_again = send_again(fresh_broker.bootstrap)
+    sent_again = send_again(own_broker.bootstrap)
     drivers.catch_up_and_stop()
     lake = read_lake(drivers.paths)
-    report = check(read_topics(fresh_broker.bootstrap, TOPICS), lake, DATASET)
+    report = check(read_topics(own_broker.bootstrap, TOPICS), lake, DATASET)
     fault_table.add("checkpoint lost in a batch, contract changed, all sent again", report, seconds)
     assert report.is_clean, report
     assert any("contract_changed" in reasons for reasons in lake.quarantine["reasons"])
@@ -56,7 +56,7 @@ def test_a_lost_checkpoint_loses_and_repeats_nothing(
     checkpoint.rename(tmp_path / "new")
     shutil.copytree(tmp_path / "lost", checkpoint)
     versions = sorted(Path(drivers.paths.bronze, "_delta_log").glob("*.json"))
-    send(fresh_broker.bootstrap, mixed_records(10, seed=2))
+    send(own_broker.bootstrap, mixed_records(10, seed=2))
     drivers.start()
     drivers.wait_for_refusal()
     assert "was ended by a recovery" in drivers.log.read_text()

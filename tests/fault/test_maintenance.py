@@ -22,17 +22,17 @@ ROUNDS = Path(__file__).with_name("maintenance_rounds.py")
 
 @pytest.mark.timeout(900)
 def test_maintenance_beside_the_stream(
-    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+    own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    deleted = maintain(5, fresh_broker, tmp_path, fault_table)
+    deleted = maintain(5, own_broker, tmp_path, fault_table)
     assert deleted > 0, "files were deleted beside the stream"
 
 
 @pytest.mark.full
 def test_fifty_rounds_of_maintenance_beside_the_stream(
-    fresh_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+    own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    maintain(50, fresh_broker, tmp_path, fault_table)
+    maintain(50, own_broker, tmp_path, fault_table)
 
 
 def maintain(rounds: int, broker: BrokerServer, folder: Path, table: FaultTable) -> int:

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark import StorageLevel
@@ -122,7 +123,7 @@ class Rebuild:
         """Delta leaves the second overwrite of an id out, also when the stream has written meanwhile."""
         silver = self._tables.silver
         recent = silver.log().history(_RECENT_COMMITS)
-        own = [entry["version"] for entry in recent if entry.get("userMetadata") == self._app_id]
+        own = self._own_versions(recent)
         if own and any(e["version"] > max(own) and e["operation"] in _DATA_COMMITS for e in recent):
             raise StreamError(
                 f"{silver.path} was rebuilt by this run and written since: trigger a new run of the rebuild"
@@ -210,9 +211,12 @@ class Rebuild:
 
     def _version_before(self, table: LakeTable) -> int:
         """The version that this run found, by whichever try of it."""
-        recent = table.log().history(_RECENT_COMMITS)
-        own = [entry["version"] for entry in recent if entry.get("userMetadata") == self._app_id]
+        own = self._own_versions(table.log().history(_RECENT_COMMITS))
         return min(own) - 1 if own else table.version()
+
+    def _own_versions(self, commits: Iterable[Mapping[str, Any]]) -> list[int]:
+        """The versions that this run made, by whichever try of it."""
+        return [commit["version"] for commit in commits if commit.get("userMetadata") == self._app_id]
 
     def _read(self, table: LakeTable, version: int | None = None) -> DataFrame:
         # Pinned: a plan that is computed again after a commit of ours must read what it read before.
