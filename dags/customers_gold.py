@@ -12,12 +12,12 @@ from airflow.providers.standard.operators.python import (
 from airflow.sdk import DAG, Param, TriggerRule
 
 from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
-from medallion_ops.decision import Option
+from medallion_ops.gate.decision import Option
+from medallion_ops.gate.question import GateDecisionOperator
+from medallion_ops.gold import tasks as gold
+from medallion_ops.gold.retrigger import RetriggerRunOperator
 from medallion_ops.spark.jobs import SparkJob, gold_job
 from medallion_ops.spark.operators import SparkJobOperator
-from medallion_ops.tasks import gold
-from medallion_ops.tasks.gold_again import WriteAgainOperator
-from medallion_ops.tasks.gold_decision import GateDecisionOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +32,7 @@ DOC = """
 
 1. `migrate` brings the gold database forward, `check_new` asks Delta's log whether there is anything to do.
 2. `write` (Spark) computes candidate rows for everything the increment touches, into `staging` tables.
-3. `audit` judges them with Great Expectations; `tell` mails what is new about failed expectations.
+3. `audit` judges them with Great Expectations; `notify` mails what is new about failed expectations.
 4. `publish` makes gold equal to the candidates in one transaction. Readers see the old state until then.
 
 **When the gate fails** gold stays as it is. The mail says what failed; the task `decide` waits 45 minutes for
@@ -46,7 +46,7 @@ a person (*Required Actions* in the UI):
 An answer counts only for the set shown.
 
 **When a task fails** its mail says why. Every task can be cleared and run again. When staging was lost
-(Postgres crashed in between), `write_again` starts another run by itself; there is nothing to do.
+(Postgres crashed in between), `retrigger_run` starts another run by itself; there is nothing to do.
 """
 
 
@@ -77,14 +77,14 @@ with DAG(
 
     migrate = PythonOperator(task_id="migrate", python_callable=gold.migrate_gold, op_kwargs=of_customers)
     check_new = ShortCircuitOperator(
-        task_id="check_new", python_callable=gold.has_news, op_kwargs=of_customers
+        task_id="check_new", python_callable=gold.has_pending_changes, op_kwargs=of_customers
     )
     write = SparkJobOperator(task_id="write", job=write_job)
     audit = PythonOperator(task_id="audit", python_callable=gold.audit, op_kwargs=of_customers)
-    tell = PythonOperator(task_id="tell", python_callable=gold.tell, op_kwargs=of_customers)
+    notify = PythonOperator(task_id="notify", python_callable=gold.notify, op_kwargs=of_customers)
     verdict = BranchPythonOperator(
         task_id="verdict",
-        python_callable=gold.choose,
+        python_callable=gold.branch_on_gate_result,
         op_kwargs={**of_customers, "passed": "publish", "failed": gold.DECIDE},
     )
     decide = GateDecisionOperator(
@@ -92,7 +92,7 @@ with DAG(
         dataset=DATASET,
         then={
             Option.KEEP_BLOCKED: "keep_blocked",
-            Option.WITHOUT_FAILING_ROWS: "leave_rows_out",
+            Option.WITHOUT_FAILING_ROWS: "exclude_failing_rows",
             Option.ANYWAY: "publish",
         },
     )
@@ -103,12 +103,12 @@ with DAG(
         # The episode's mail told it, once for all its runs.
         on_failure_callback=[],
     )
-    leave_rows_out = PythonOperator(
-        task_id="leave_rows_out", python_callable=gold.leave_rows_out, op_kwargs=of_customers
+    exclude_failing_rows = PythonOperator(
+        task_id="exclude_failing_rows", python_callable=gold.exclude_failing_rows, op_kwargs=of_customers
     )
-    write_without_rows = SparkJobOperator(task_id="write_without_rows", job=write_job)
-    audit_without_rows = PythonOperator(
-        task_id="audit_without_rows",
+    restage = SparkJobOperator(task_id="restage", job=write_job)
+    re_audit = PythonOperator(
+        task_id="re_audit",
         python_callable=gold.audit,
         op_kwargs={**of_customers, "must_pass": True},
     )
@@ -120,10 +120,10 @@ with DAG(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
     report = PythonOperator(task_id="report", python_callable=gold.report, op_kwargs=of_customers)
-    write_again = WriteAgainOperator(task_id="write_again", dataset=DATASET)
+    retrigger_run = RetriggerRunOperator(task_id="retrigger_run", dataset=DATASET)
 
-    migrate >> check_new >> write >> audit >> [tell, verdict]
+    migrate >> check_new >> write >> audit >> [notify, verdict]
     verdict >> [publish, decide]
-    decide >> [publish, keep_blocked, leave_rows_out]
-    leave_rows_out >> write_without_rows >> audit_without_rows >> publish >> report
-    [audit, leave_rows_out, audit_without_rows, publish] >> write_again
+    decide >> [publish, keep_blocked, exclude_failing_rows]
+    exclude_failing_rows >> restage >> re_audit >> publish >> report
+    [audit, exclude_failing_rows, re_audit, publish] >> retrigger_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param
 
 from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
-from medallion_ops.tasks.produce import ProducerOperator
+from medallion_ops.producer.task import ProducerOperator
 
 DOC = """
 ### Sends customer events to the topic `customers`

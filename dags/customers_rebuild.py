@@ -7,9 +7,9 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.rebuild.triggered_run import TriggeredRunOperator
 from medallion_ops.spark.jobs import rebuild_job
 from medallion_ops.spark.operators import SparkJobOperator
-from medallion_ops.triggered_run import TriggeredRunOperator
 
 DATASET = "customers"
 DOC = """
@@ -55,14 +55,14 @@ with DAG(
     @task
     def stop_stream(asked_by: str) -> None:
         """Ask the stream to end, and to stay away."""
-        from medallion_ops.tasks.rebuild import stop_stream
+        from medallion_ops.rebuild.tasks import stop_stream
 
         stop_stream(DATASET, asked_by)
 
     @task
     def wait_for_stream() -> float:
         """Wait until nobody writes silver; gives the seconds it took."""
-        from medallion_ops.tasks.rebuild import wait_for_stream
+        from medallion_ops.rebuild.tasks import wait_for_stream
 
         return wait_for_stream(DATASET)
 
@@ -76,7 +76,7 @@ with DAG(
     @task
     def start_stream(asked_by: str) -> bool:
         """Take this run's stop request back."""
-        from medallion_ops.tasks.rebuild import start_stream
+        from medallion_ops.rebuild.tasks import start_stream
 
         return start_stream(DATASET, asked_by)
 
@@ -92,14 +92,14 @@ with DAG(
     @task
     def report_silver(silver: Any) -> dict[str, Any]:
         """Log and give what the rebuild changed in silver; fails if it should not have changed."""
-        from medallion_ops.tasks.rebuild import report_silver
+        from medallion_ops.rebuild.tasks import report_silver
 
         return report_silver(silver)
 
     @task
     def report_gold() -> dict[str, Any]:
         """Log and give what the rebuild changed in gold."""
-        from medallion_ops.tasks.rebuild import report_gold
+        from medallion_ops.rebuild.tasks import report_gold
 
         return report_gold(DATASET)
 

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, PokeReturnValue, get_current_context, task
 
 from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
-from medallion_ops.tasks import replay
+from medallion_ops.replay import tasks as replay
 
 DATASET = "customers"
 REASON = r"^(late|malformed|future|conflict|contract_changed|(missing|type|value|unknown):[A-Za-z0-9_]+)$"
@@ -15,7 +15,7 @@ DOC = """
 ### Gives quarantined records another try, after the contract or the source was mended
 
 1. `count_rows` counts the open rows that *reasons*, *from* and *to* choose, by reason.
-2. `go_on` ends a dry run here, and a run that found no row.
+2. `skip_unless_rows_to_send` ends a dry run here, and a run that found no row.
 3. `send_rows` sends their raw bytes to the topic `customers_replay`, with their coordinates in headers.
 4. `await_verdicts` waits until the stream has judged all of them by today's contract, and gives how many are
    accepted, were in silver already, and are still rejected, and why.
@@ -68,7 +68,7 @@ with DAG(
         return replay.count_rows(DATASET, get_current_context()["params"])
 
     @task.short_circuit
-    def go_on(counts: Any) -> bool:
+    def skip_unless_rows_to_send(counts: Any) -> bool:
         """Whether there is something to send."""
         return bool(counts["rows"]) and not get_current_context()["params"]["dry_run"]
 
@@ -86,4 +86,4 @@ with DAG(
         return PokeReturnValue(is_done=result is not None, xcom_value=result)
 
     sent = send_rows()
-    go_on(count_rows()) >> sent >> await_verdicts(sent)
+    skip_unless_rows_to_send(count_rows()) >> sent >> await_verdicts(sent)

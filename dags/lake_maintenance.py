@@ -34,16 +34,16 @@ with DAG(
     @task
     def published_version(dataset: str) -> int | None:
         """The silver version that gold was last published from."""
+        from medallion_ops.gold.staging_cleanup import published_silver_version
         from medallion_ops.settings import GoldSettings
-        from medallion_ops.tasks.staging import published_silver_version
 
         return published_silver_version(dataset, GoldSettings.from_environment())
 
     @task
     def clean_staging(dataset: str) -> list[int]:
         """Drop the staging tables of published sets."""
+        from medallion_ops.gold.staging_cleanup import drop_published_sets
         from medallion_ops.settings import GoldSettings
-        from medallion_ops.tasks.staging import drop_published_sets
 
         return drop_published_sets(dataset, GoldSettings.from_environment())
 

@@ -10,9 +10,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from medallion_contracts.errors import MedallionError, ParameterError
-from medallion_contracts.lake import LakePaths
-from medallion_spark.lake_access import add_lake_arguments, lake_access
-from medallion_spark.maintenance.run import maintain_lake
+from medallion_spark.maintenance.maintain import maintain_lake
+from medallion_spark.session.lake_access import add_lake_arguments, lake_access
+from medallion_store.lake_paths import LakePaths
 
 SHORTEST_RETENTION_HOURS = 24
 

@@ -12,9 +12,9 @@ import sys
 
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import load_dataset
-from medallion_spark.lake_access import add_lake_arguments, lake_access
-from medallion_spark.rebuild.run import AS_JUDGED, JUDGE_AGAIN, Rebuild, as_json
-from medallion_spark.session import open_session
+from medallion_spark.rebuild.rebuild import AS_JUDGED, JUDGE_AGAIN, Rebuild, as_json
+from medallion_spark.session.lake_access import add_lake_arguments, lake_access
+from medallion_spark.session.spark_session import open_session
 from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
 
 

@@ -9,9 +9,9 @@ import os
 import sys
 
 from medallion_contracts.errors import MedallionError, ParameterError
-from medallion_spark.gold.write import DATASET, Request, write_set
-from medallion_spark.lake_access import add_lake_arguments, lake_access
-from medallion_spark.session import open_session
+from medallion_spark.gold.stage_candidates import DATASET, Request, stage_candidates
+from medallion_spark.session.lake_access import add_lake_arguments, lake_access
+from medallion_spark.session.spark_session import open_session
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
         lake = lake_access(arguments)
         spark = open_session(f"{arguments.dataset}_gold", lake)
         try:
-            report = write_set(
+            report = stage_candidates(
                 spark, Request(lake, arguments.run_id, arguments.churn_source, full=arguments.full)
             )
         finally:

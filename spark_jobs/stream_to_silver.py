@@ -8,10 +8,10 @@ import os
 
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import load_dataset
-from medallion_spark.lake_access import add_lake_arguments, lake_access
-from medallion_spark.session import open_session
+from medallion_spark.session.lake_access import add_lake_arguments, lake_access
+from medallion_spark.session.spark_session import open_session
 from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
-from medallion_spark.stream.run import SESSION_SETTINGS, Stream
+from medallion_spark.stream.query import SESSION_SETTINGS, Stream
 from medallion_spark.stream.source import add_kafka_arguments, kafka_access
 
 

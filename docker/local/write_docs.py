@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medallion_contracts.dictionary import markdown
+from medallion_contracts.compile.docs import markdown
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_ops.settings import settings_table
 

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medallion_contracts.errors import LeaseError, MedallionError
-from medallion_contracts.lake import LakePaths
 from medallion_contracts.loader import dataset_names
 from medallion_ops.lake_files import age_seconds, lake_files
 from medallion_ops.settings import LakeSettings
+from medallion_store.lake_paths import LakePaths
 
 LEASE_STALE_SECONDS = 60
 """A lease without a heartbeat for so long belongs to nobody: its owner is dead."""

@@ -11,11 +11,11 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from medallion_contracts.compile_postgres import AUDIT, columns, quoted
+from medallion_contracts.compile.postgres import AUDIT, columns, quoted
 from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Dataset
-from medallion_ops.decision import release_row
+from medallion_ops.gate.decision import release_row
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.settings import GoldSettings
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medallion_contracts.enrichment_source import has_login
 from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
+from medallion_store.label_source import has_login
 
 Secret = f.Secret
 

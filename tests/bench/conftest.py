@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from medallion_spark.lake_access import LakeAccess
-from medallion_spark.session import open_session
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_spark.session.spark_session import open_session
 from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
 

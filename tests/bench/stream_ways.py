@@ -17,7 +17,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from medallion_contracts.compile_spark import spark_schema
+from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.loader import load_dataset
 
 BATCH = 250_010  # a little more, as Kafka rounds down each partition's share

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from medallion_ops.gate.audit import audit_set
+from medallion_ops.gold.publication import publish_set
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.publish.transaction import publish_set
 from medallion_ops.setting_fields import Secret
 from staged_sets import DATASET, GoldDatabase
 

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from gold_model import DATASET
 from gold_runs import GoldRuns
-from medallion_contracts.compile_postgres import (
+from medallion_contracts.compile.postgres import (
     STAGING,
     columns,
     create_staging,
@@ -28,12 +28,12 @@ from medallion_contracts.compile_postgres import (
     staged_columns,
     staging_name,
 )
-from medallion_contracts.compile_spark import spark_schema
+from medallion_contracts.compile.spark import spark_schema
+from medallion_ops.gold.publication import ROOM_FOR_JOINS
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.publish.transaction import ROOM_FOR_JOINS
 from medallion_ops.setting_fields import Secret
 from medallion_spark.gold import customers as gold
-from medallion_spark.gold.transfer import copy_in
+from medallion_spark.gold.copy import copy_in
 from services import PostgresServer
 
 pytestmark = pytest.mark.bench

@@ -22,9 +22,9 @@ import psutil
 import pytest
 from deltalake import DeltaTable
 
-from medallion_contracts.lake import LakePaths
 from medallion_stack.environment import base_environment
 from medallion_stack.layout import PROJECT, SPARK_JARS
+from medallion_store.lake_paths import LakePaths
 from services import BrokerServer
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(7200)]

@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk.exceptions import DagRunTriggerException
 
 from medallion_ops.alerts.failures import mail_failure
-from medallion_ops.decision import Option
-from medallion_ops.tasks import gold_again
+from medallion_ops.gate.decision import Option
+from medallion_ops.gold import retrigger
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -27,17 +27,17 @@ def test_edges(dag: Any) -> None:
         "migrate": ["check_new"],
         "check_new": ["write"],
         "write": ["audit"],
-        "audit": ["tell", "verdict", "write_again"],
-        "tell": [],
+        "audit": ["notify", "retrigger_run", "verdict"],
+        "notify": [],
         "verdict": ["decide", "publish"],
-        "decide": ["keep_blocked", "leave_rows_out", "publish"],
+        "decide": ["exclude_failing_rows", "keep_blocked", "publish"],
         "keep_blocked": [],
-        "leave_rows_out": ["write_again", "write_without_rows"],
-        "write_without_rows": ["audit_without_rows"],
-        "audit_without_rows": ["publish", "write_again"],
-        "publish": ["report", "write_again"],
+        "exclude_failing_rows": ["restage", "retrigger_run"],
+        "restage": ["re_audit"],
+        "re_audit": ["publish", "retrigger_run"],
+        "publish": ["report", "retrigger_run"],
         "report": [],
-        "write_again": [],
+        "retrigger_run": [],
     }
 
 
@@ -67,7 +67,7 @@ def test_only_the_blocked_end_is_silent(dag: Any) -> None:
 
 
 def test_a_run_that_lost_its_staging_is_followed_by_another(dag: Any) -> None:
-    again = dag.get_task("write_again")
+    again = dag.get_task("retrigger_run")
 
     assert again.trigger_rule == "one_failed"
     assert again.trigger_dag_id == "customers_gold"
@@ -77,9 +77,9 @@ def test_a_run_that_lost_its_staging_is_followed_by_another(dag: Any) -> None:
 def test_the_run_that_writes_again_is_asked_for_what_the_lost_one_was(
     dag: Any, full: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gold_again, "is_stale", lambda dataset, run_id: True)
+    monkeypatch.setattr(retrigger, "is_stale", lambda dataset, run_id: True)
     context = {"run_id": "manual__1", "params": {"full": full}}
     with pytest.raises(DagRunTriggerException) as triggered:
-        copy(dag.get_task("write_again")).execute(context)
+        copy(dag.get_task("retrigger_run")).execute(context)
     assert triggered.value.trigger_dag_id == "customers_gold"
     assert triggered.value.conf == {"full": full}

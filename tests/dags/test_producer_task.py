@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion_contracts.errors import ParameterError
-from medallion_ops.tasks.produce import ProducerOperator, parameters
-from medallion_ops.tasks.replay import count_rows
+from medallion_ops.producer.task import ProducerOperator, parameters
+from medallion_ops.replay.tasks import count_rows
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

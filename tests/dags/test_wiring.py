@@ -45,8 +45,8 @@ def test_the_stream_is_one_task_that_waits_without_a_slot(dag_bag: DagBag) -> No
 def test_a_replay_counts_first_and_sends_only_when_told_to(dag_bag: DagBag) -> None:
     found = dag(dag_bag, "customers_replay")
     assert edges(found) == {
-        ("count_rows", "go_on"),
-        ("go_on", "send_rows"),
+        ("count_rows", "skip_unless_rows_to_send"),
+        ("skip_unless_rows_to_send", "send_rows"),
         ("send_rows", "await_verdicts"),
     }
     assert found.params["dry_run"] is True, "a click on Trigger must not send anything unasked"

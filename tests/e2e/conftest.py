@@ -68,7 +68,7 @@ class Platform:
 
         def is_told() -> bool:
             states = {task.task_id: task.state for task in self.airflow.tasks("customers_gold", run)}
-            return states.get("tell") == "success"
+            return states.get("notify") == "success"
 
         wait_until(is_told, E2E_WAIT_SECONDS, "the gate's mail")
 

@@ -10,15 +10,15 @@ import time
 from contextlib import suppress
 
 import pytest
-
-from e2e.conftest import E2E_SECONDS, Platform
 from fault.checker import check, read_lake
 from fault.topic_log import read_topics
-from medallion_contracts.lake import LakePaths
+
+from e2e.conftest import E2E_SECONDS, Platform
 from medallion_contracts.loader import load_dataset
 from medallion_stack.cli import start_all
 from medallion_stack.report import Report
 from medallion_stack.stack import process_table
+from medallion_store.lake_paths import LakePaths
 
 pytestmark = pytest.mark.timeout(E2E_SECONDS)
 

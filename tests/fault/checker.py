@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from deltalake import DeltaTable
-
 from fault.topic_log import COORDINATES
+
 from medallion_contracts import reasons
 from medallion_contracts.judge import EventJudge
-from medallion_contracts.lake import LakePaths
 from medallion_contracts.model import Dataset
+from medallion_store.lake_paths import LakePaths
 
 VERDICTS = ("silver", "duplicate", "late", "rejected")
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from pyspark import SparkContext
 
+from medallion_spark.lake.tables import LakeTable
 from medallion_spark.stream.ledger import Ledger
-from medallion_spark.stream.run import Stream
-from medallion_spark.stream.tables import LakeTable
+from medallion_spark.stream.query import Stream
 
 BATCH = 2
 """The first one takes up what the driver before left undone."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from deltalake import DeltaTable
 from kafka import KafkaConsumer, TopicPartition
 
-from medallion_contracts.lake import LakePaths
 from medallion_stack.environment import base_environment
 from medallion_stack.layout import PROJECT, SPARK_JARS, VENV
+from medallion_store.lake_paths import LakePaths
 
 TOPICS = ("customers", "customers_replay")
 JOB = PROJECT / "spark_jobs" / "stream_to_silver.py"

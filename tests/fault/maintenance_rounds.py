@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from deltalake import DeltaTable
 
 from lake_age import age
-from medallion_contracts.lake import LakePaths
-from medallion_spark.lake_access import LakeAccess
-from medallion_spark.maintenance.run import maintain_lake
+from medallion_spark.maintenance.maintain import maintain_lake
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_store.lake_paths import LakePaths
 
 OLD_ENOUGH = timedelta(seconds=30)
 """Longer than a micro-batch reads the version it has pinned."""

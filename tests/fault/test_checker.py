@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
-
 from fault.checker import Lake, check
+
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.loader import load_dataset
 
 DATASET = load_dataset("customers")
-MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+POLL_SECONDS = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HASH = DATASET.fingerprint
 
 
@@ -31,7 +31,7 @@ def sent() -> pd.DataFrame:
             "topic": "customers",
             "partition": 0,
             "offset": range(6),
-            "timestamp": int(MOMENT.timestamp() * 1000),
+            "timestamp": int(POLL_SECONDS.timestamp() * 1000),
             "key": [b"C0", b"C1", b"C2", b"C3", b"C2", None],
             "value": values,
             "headers": [()] * 6,
@@ -44,7 +44,7 @@ def landed(log: pd.DataFrame) -> Lake:
     judge = EventJudge(DATASET.events)
     verdicts = ["silver", "silver", "silver", "silver", "duplicate", "rejected"]
     bronze = log.copy()
-    bronze["timestamp"] = pd.Timestamp(MOMENT)
+    bronze["timestamp"] = pd.Timestamp(POLL_SECONDS)
     bronze["headers"] = None
     bronze["_query_id"] = "q"
     bronze["_batch_id"] = [0, 0, 0, 1, 1, 1]

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from fault.checker import check, read_lake
 from fault.drivers import PATIENCE_SECONDS, TOPICS, Drivers
 from fault.findings import FaultTable
 from fault.topic_log import read_topics
 from fault.trickle import Trickle
+
 from medallion_contracts.loader import load_dataset
 from medallion_ops.control import StreamControl
 from medallion_ops.settings import LakeSettings, Settings

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from fault.checker import Report, check, read_lake
 from fault.drivers import TOPICS, Crash, Drivers
 from fault.findings import FaultTable
 from fault.records import mixed_records, send
 from fault.topic_log import read_topics
+
 from medallion_contracts.loader import load_dataset
 from services import BrokerServer
 

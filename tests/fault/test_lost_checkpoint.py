@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from fault.checker import check, read_lake
 from fault.drivers import TOPICS, Crash, Drivers
 from fault.findings import FaultTable
 from fault.records import Record, mixed_records, send
 from fault.topic_log import read_topics
+
 from medallion_contracts.loader import load_dataset
 from medallion_stack.layout import PROJECT
 from services import BrokerServer

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from fault.checker import check, read_lake
 from fault.drivers import TOPICS, Drivers
 from fault.findings import FaultTable
 from fault.topic_log import read_topics
 from fault.trickle import Trickle
+
 from medallion_contracts.loader import load_dataset
 from services import BrokerServer
 

@@ -7,9 +7,8 @@ import threading
 from contextlib import suppress
 from types import TracebackType
 
-from kafka.errors import KafkaError
-
 from fault.records import mixed_records, send
+from kafka.errors import KafkaError
 
 
 class Trickle:

@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 
 from kafka_log import TestLake
 from medallion_contracts.loader import load_dataset
-from medallion_spark.lake_access import LakeAccess
-from medallion_spark.session import open_session
-from medallion_spark.stream.run import SESSION_SETTINGS
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_spark.session.spark_session import open_session
+from medallion_spark.stream.query import SESSION_SETTINGS
 from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
 

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from kafka_log import TestLake, event, log_of
 from medallion_contracts.loader import load_dataset
-from medallion_spark.lake_access import LakeAccess, log_in
+from medallion_spark.session.lake_access import LakeAccess, log_in
 from medallion_spark.stream.batch import MicroBatches
 from services import AzuriteServer
 

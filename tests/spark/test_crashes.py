@@ -12,8 +12,8 @@ import pytest
 from kafka_log import Record, TestLake, event, log_of
 from medallion_contracts.errors import LeaseError, StreamError
 from medallion_contracts.model import Dataset
+from medallion_spark.lake.tables import LakeTable
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.tables import LakeTable
 
 FIRST = log_of([event("c1", 20), event("c2", 25)])
 SECOND = log_of(
@@ -194,6 +194,6 @@ def _wider(dataset: Dataset) -> Dataset:
 
 
 def _field(dataset: Dataset) -> Any:
-    from medallion_contracts.compile_arrow import arrow_schema
+    from medallion_contracts.compile.arrow import arrow_schema
 
     return arrow_schema(dataset.silver).field("loyalty")

@@ -14,10 +14,10 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from medallion_spark.lake_access import LakeAccess
-from medallion_spark.stream import data_files
-from medallion_spark.stream.data_files import DataFile, FileWriter, read_data_files
-from medallion_spark.stream.tables import LakeTable
+from medallion_spark.lake import data_files
+from medallion_spark.lake.data_files import DataFile, FileWriter, read_data_files
+from medallion_spark.lake.tables import LakeTable
+from medallion_spark.session.lake_access import LakeAccess
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SCHEMA = pa.schema(

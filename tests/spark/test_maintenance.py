@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from kafka_log import NOON, TestLake, event, log_of
 from lake_age import age
-from medallion_spark.maintenance.run import maintain_lake
-from medallion_spark.maintenance.tables import Upkeep, maintain_table
+from medallion_spark.maintenance.maintain import maintain_lake
+from medallion_spark.maintenance.tables import TableMaintenance, maintain_table
 
 BATCHES = 4
 NOTHING = timedelta(0)
@@ -38,7 +38,7 @@ def files(path: str) -> list[Path]:
 
 def maintain(
     lake: TestLake, now: datetime, retention: timedelta = NOTHING, keep_from_version: int | None = None
-) -> Upkeep:
+) -> TableMaintenance:
     upkeep = maintain_table(
         lake.access,
         lake.paths.silver,

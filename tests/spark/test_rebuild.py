@@ -12,9 +12,9 @@ from delta.tables import DeltaTable
 from kafka_log import TestLake, event, log_of
 from medallion_contracts.errors import LeaseError, StreamError
 from medallion_contracts.model import Dataset
-from medallion_spark.lake_access import LakeAccess
 from medallion_spark.rebuild.compare import Differences
-from medallion_spark.rebuild.run import Rebuild, Rebuilt
+from medallion_spark.rebuild.rebuild import Rebuild, Rebuilt
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.small_files import LocalFiles
 from medallion_spark.stream.control import Lease
 from medallion_spark.stream.options import StreamOptions
@@ -212,7 +212,7 @@ def test_a_run_id_of_long_ago_rebuilds_nothing(landed: TestLake) -> None:
 def test_a_rebuild_waits_for_nobody_who_writes_silver(
     landed: TestLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medallion_spark.rebuild.run.STALE_SECONDS", -5)
+    monkeypatch.setattr("medallion_spark.rebuild.rebuild.STALE_SECONDS", -5)
     stream = Lease(LocalFiles(), landed.paths.lease, "stream")
     stream.acquire()
     version = landed.tables.silver.version()

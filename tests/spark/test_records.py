@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from kafka_log import NOON, Record, TestLake, event, frame_of, log_of
 from medallion_contracts.loader import load_dataset
-from medallion_spark.stream.parsing import parse_records
+from medallion_spark.verdicts.parse import parse_records
 
 DATASET = load_dataset("customers")
 

@@ -16,12 +16,12 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from medallion_contracts.compile_arrow import PlainParser
-from medallion_contracts.compile_gx import NOT_NULL, compile_suite
-from medallion_contracts.compile_postgres import columns
+from medallion_contracts.compile.arrow import PlainParser
+from medallion_contracts.compile.great_expectations import NOT_NULL, compile_suite
+from medallion_contracts.compile.postgres import columns
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Column, ColumnType
-from medallion_ops.decision import staged_relations
+from medallion_ops.gate.decision import staged_relations
 from medallion_ops.gate.expectations import open_staging, to_expectation
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret

@@ -21,16 +21,16 @@ from pyspark.sql import SparkSession
 
 from kafka_log import event
 from medallion_contracts.errors import LeaseError, StreamError
-from medallion_contracts.lake import LakePaths
 from medallion_contracts.loader import load_dataset
-from medallion_spark.lake_access import LakeAccess
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.small_files import LocalFiles
-from medallion_spark.stream import run
+from medallion_spark.stream import query
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.control import Lease
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.run import Stream
+from medallion_spark.stream.query import Stream
 from medallion_spark.stream.source import KafkaAccess, earliest_offsets
+from medallion_store.lake_paths import LakePaths
 
 PATIENCE_SECONDS = 240
 
@@ -172,7 +172,7 @@ def test_a_stop_request_that_is_there_already_starts_nothing(
 def test_another_holder_of_silver_keeps_the_stream_out(
     spark: SparkSession, topics: Topics, paths: LakePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "STALE_STREAM_SECONDS", -5)
+    monkeypatch.setattr(query, "STALE_STREAM_SECONDS", -5)
     Lease(LocalFiles(), paths.lease, "rebuild").acquire()
     with pytest.raises(LeaseError, match="rebuild:"):
         stream(spark, topics, paths).run()

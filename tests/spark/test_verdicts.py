@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from kafka_log import NOON, Record, TestLake, event, frame_of, log_of
 from medallion_contracts.errors import BalanceError
 from medallion_contracts.loader import load_dataset
-from medallion_spark.stream.parsing import Lateness, parse_records
+from medallion_spark.verdicts.parse import Lateness, parse_records
 from verdict_model import verdicts_of
 
 DATASET = load_dataset("customers")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import medallion_contracts
+import medallion_store
 
-ASK = "from medallion_contracts.code_version import code_version; print(code_version('medallion_contracts'))"
+ASK = "from medallion_store.code_version import code_version; print(code_version('medallion_store'))"
 
 
 def version_of(path: Path) -> str:
@@ -24,9 +24,9 @@ def version_of(path: Path) -> str:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the sources that a test may change."""
-    [source] = medallion_contracts.__path__
+    [source] = medallion_store.__path__
     for file in Path(source).rglob("*.py"):
-        target = tmp_path / "copy/medallion_contracts" / file.relative_to(source)
+        target = tmp_path / "copy/medallion_store" / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
     return tmp_path / "copy"
@@ -44,8 +44,8 @@ def test_it_is_the_same_in_a_folder_and_in_the_zip_of_the_jobs(copy: Path, tmp_p
 
 def test_a_changed_or_a_new_source_changes_it(copy: Path) -> None:
     before = version_of(copy)
-    (copy / "medallion_contracts/added.py").write_text("")
+    (copy / "medallion_store/added.py").write_text("")
     added = version_of(copy)
-    (copy / "medallion_contracts/added.py").write_text("ADDED = True")
+    (copy / "medallion_store/added.py").write_text("ADDED = True")
 
     assert len({before, added, version_of(copy)}) == 3

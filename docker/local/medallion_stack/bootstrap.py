@@ -22,6 +22,12 @@ from medallion_stack import layout
 
 _UV = "uv==0.9.*"
 PY_FILES = "medallion.zip"
+PACKAGES = (
+    ("expectations", "medallion_contracts"),
+    ("expectations", "medallion_store"),
+    ("spark_jobs", "medallion_spark"),
+)
+"""What the jobs import, by import root."""
 
 
 def ensure_venv() -> None:
@@ -62,7 +68,7 @@ def build_jobs(folder: Path) -> None:
         _replace(folder / script.name, script.read_bytes())
     archive = folder / f".{PY_FILES}.{os.getpid()}"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packages:
-        for root, package in (("expectations", "medallion_contracts"), ("spark_jobs", "medallion_spark")):
+        for root, package in PACKAGES:
             for path in sorted((layout.PROJECT / root / package).rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     # A fixed date: equal sources give an equal archive.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medallion_contracts.lake import LakePaths
 from medallion_contracts.loader import load_dataset
+from medallion_store.lake_paths import LakePaths
 
 if TYPE_CHECKING:
     import psycopg

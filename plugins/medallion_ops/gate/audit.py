@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile_gx import (
+from medallion_contracts.compile.great_expectations import (
     Check,
     compile_suite,
     row_count_check,
     suite_fingerprint,
     version_column,
 )
-from medallion_contracts.compile_postgres import STAGING, quoted, staging_name
+from medallion_contracts.compile.postgres import STAGING, quoted, staging_name
 from medallion_contracts.errors import StaleStaging
 from medallion_contracts.model import Dataset
-from medallion_ops.decision import staged_relations
 from medallion_ops.gate.data_docs import write_data_docs
+from medallion_ops.gate.decision import staged_relations
+from medallion_ops.gate.drift_checks import Profile, checks_against_last, keep_profile, staged_profile
 from medallion_ops.gate.expectations import open_staging, validate
-from medallion_ops.gate.failures import examples, failing_count
-from medallion_ops.gate.reference import Profile, checks_against_last, keep_profile, staged_profile
+from medallion_ops.gate.failing_rows import examples, failing_count
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold_database import gold_connection
 from medallion_ops.manifest import Manifest, last_publication, manifest

@@ -19,8 +19,8 @@ from great_expectations.expectations.core import UnexpectedRowsExpectation
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.registry import get_expectation_impl
 
-from medallion_contracts.compile_gx import ROWS, Check
-from medallion_contracts.compile_postgres import STAGING, staging_name
+from medallion_contracts.compile.great_expectations import ROWS, Check
+from medallion_contracts.compile.postgres import STAGING, staging_name
 from medallion_contracts.errors import GoldError
 from medallion_ops.setting_fields import Secret
 

@@ -9,7 +9,7 @@ from datetime import UTC
 
 from medallion_contracts.model import Severity
 from medallion_ops.alerts.mail import PREFIX, Mail
-from medallion_ops.decision import Option, options_for
+from medallion_ops.gate.decision import Option, options_for
 from medallion_ops.gate.episodes import Episode
 from medallion_ops.gate.verdict import Finding, Verdict, printable
 from medallion_ops.manifest import Manifest, Publication

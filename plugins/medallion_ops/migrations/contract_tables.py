@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile_postgres import (
+from medallion_contracts.compile.postgres import (
     AUDIT,
     GOLD,
     ROOM_FOR_UPDATES,

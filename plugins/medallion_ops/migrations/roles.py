@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile_postgres import GOLD, quoted
+from medallion_contracts.compile.postgres import GOLD, quoted
 from medallion_contracts.errors import GoldError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile_postgres import GOLD, quoted
+from medallion_contracts.compile.postgres import GOLD, quoted
 from medallion_contracts.errors import GoldError, MigrationError
 from medallion_contracts.model import Dataset
 from medallion_ops.gold_database import gold_connection

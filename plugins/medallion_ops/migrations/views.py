@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 
-from medallion_contracts.compile_postgres import GOLD, quoted
+from medallion_contracts.compile.postgres import GOLD, quoted
 from medallion_contracts.model import Dataset, Table
 
 

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _send(parameters: Parameters, create_missing_topic: bool) -> int:
     stop = _stop_on_signals()
     # Kafka's client takes a while to load: not for --help, wrong arguments or a dry run.
-    from medallion_ops.producer.run import Run
+    from medallion_ops.producer.sending import Run
 
     run = Run(parameters, KafkaSettings.from_environment(), _watermark())
     try:

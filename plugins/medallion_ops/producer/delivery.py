@@ -18,14 +18,14 @@ from medallion_ops.producer.client import DELIVERY_MS, broker_errors, open_produ
 from medallion_ops.producer.records import Record
 from medallion_ops.settings import KafkaSettings
 
-MOMENT = 0.002
+POLL_SECONDS = 0.002
 """Seconds between two looks at whether there is room again."""
 # kafka-python's own buffer has no bound.
 _MOST_IN_FLIGHT = 20_000
 _MOST_BYTES_IN_FLIGHT = 32 * 1024 * 1024
-PATIENCE = DELIVERY_MS / 1000 + 10
+FLUSH_TIMEOUT_SECONDS = DELIVERY_MS / 1000 + 10
 """Seconds after which everything sent is acknowledged or given up."""
-HURRY = 20.0
+SHUTDOWN_TIMEOUT_SECONDS = 20.0
 """Seconds to wait for what is under way when a run shall end now, by a signal or an error."""
 
 
@@ -63,7 +63,7 @@ class Delivery:
         # Written by the client's thread only.
         self._acked = self._failed = self._acked_bytes = 0
         self._first_error: BaseException | None = None
-        self.patience = PATIENCE
+        self.patience = FLUSH_TIMEOUT_SECONDS
 
     @property
     def counts(self) -> Counts:
@@ -85,7 +85,7 @@ class Delivery:
             ServiceUnavailable: An earlier record was given up, or this one is larger than a request may be.
         """
         while self.is_full:
-            time.sleep(MOMENT)
+            time.sleep(POLL_SECONDS)
         if self._first_error is not None:
             raise self._not_delivered()
         key, value, headers = record
@@ -108,7 +108,7 @@ class Delivery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close(self.patience if error is None else HURRY)
+        self._close(self.patience if error is None else SHUTDOWN_TIMEOUT_SECONDS)
         if not self._failed:
             return
         if error is None:

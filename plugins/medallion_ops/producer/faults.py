@@ -108,5 +108,5 @@ def _without(fields: Fields, name: str) -> Fields:
     return {field: value for field, value in fields.items() if field != name}
 
 
-def _in_a_century(moment: object) -> str:
-    return f"{(datetime.fromisoformat(str(moment)) + timedelta(days=36_525)).isoformat()}"
+def _in_a_century(event_time: object) -> str:
+    return f"{(datetime.fromisoformat(str(event_time)) + timedelta(days=36_525)).isoformat()}"

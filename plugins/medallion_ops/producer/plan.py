@@ -11,12 +11,12 @@ from medallion_contracts.model import Dataset
 from medallion_ops.producer.event_files import CsvEvents, JsonLines
 from medallion_ops.producer.faults import Breaker, Shares, encode, late_by
 from medallion_ops.producer.files import FileSource
-from medallion_ops.producer.made import Made
 from medallion_ops.producer.parameters import Parameters, Source
 from medallion_ops.producer.records import Planned, Record
 from medallion_ops.producer.synthetic import SyntheticCustomers
 from medallion_ops.producer.telco import TelcoTable
 from medallion_ops.producer.timeline import as_text, live, spread_until
+from medallion_ops.producer.undated_event import UndatedEvent
 
 Item = TypeVar("Item")
 _APART = timedelta(seconds=1)  # several late versions of one event are versions of their own
@@ -53,7 +53,11 @@ def _repeated(source: FileSource[Item], parameters: Parameters) -> tuple[Iterato
 
 
 def _dated(
-    made: Iterable[Made], events: int | None, parameters: Parameters, dataset: Dataset, watermark: timedelta
+    made: Iterable[UndatedEvent],
+    events: int | None,
+    parameters: Parameters,
+    dataset: Dataset,
+    watermark: timedelta,
 ) -> Iterator[Planned]:
     """Gives events their time, and adds the broken, duplicated and late records.
 
@@ -73,8 +77,8 @@ def _dated(
     before = late_by(watermark)
     waiting: list[Planned] = []
     for index, (key, made_fields, origin) in enumerate(made):
-        moment = timeline(index)
-        fields = {**made_fields, dataset.event_time: as_text(moment)}
+        event_time = timeline(index)
+        fields = {**made_fields, dataset.event_time: as_text(event_time)}
         record = Record(key.encode(), encode(fields))
         yield Planned(record, "event", origin)
         for _ in range(duplicated.after(index)):
@@ -83,7 +87,7 @@ def _dated(
             reason, value = breaker.broken(fields)
             yield Planned(Record(record.key, value), f"broken:{reason}", origin)
         for number in range(late.after(index)):
-            older = as_text(moment - before - number * _APART)
+            older = as_text(event_time - before - number * _APART)
             value = encode({**fields, dataset.event_time: older})
             waiting.append(Planned(Record(record.key, value), "late", origin))
         if events is None:

@@ -8,8 +8,8 @@ from math import gcd
 from random import Random
 from typing import Any, NamedTuple
 
-from medallion_ops.producer.made import Made
 from medallion_ops.producer.names import People
+from medallion_ops.producer.undated_event import UndatedEvent
 
 _GENDERS = ("Female", "Male")
 _INTERNET = ("DSL", "Fiber optic", "No")
@@ -46,14 +46,14 @@ class SyntheticCustomers:
             self._step += 1
         self._profile = lru_cache(maxsize=100_000)(self._make_profile)
 
-    def __iter__(self) -> Iterator[Made]:
+    def __iter__(self) -> Iterator[UndatedEvent]:
         """Events without time, for ever."""
         turn = 0
         while True:
             yield self._event(turn * self._step % self._customers, turn // self._customers, turn + 1)
             turn += 1
 
-    def _event(self, index: int, round_: int, number: int) -> Made:
+    def _event(self, index: int, round_: int, number: int) -> UndatedEvent:
         constant, names, months, plan = self._profile(index)
         tenure = min(months + round_, 1200)
         plan += round_ // _ROUNDS_PER_PLAN
@@ -70,7 +70,7 @@ class SyntheticCustomers:
             "total_charges": cents * tenure / 100,
             **names,
         }
-        return Made(constant["customer_id"], fields, f"event {number}")
+        return UndatedEvent(constant["customer_id"], fields, f"event {number}")
 
     def _make_profile(self, index: int) -> _Profile:
         chance = Random(f"{self._seed}:{index}")  # noqa: S311  # made-up data needs no secret randomness

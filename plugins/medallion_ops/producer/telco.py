@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from medallion_ops.producer.files import FileSource, Report, csv_rows
-from medallion_ops.producer.made import Made
 from medallion_ops.producer.names import People
+from medallion_ops.producer.undated_event import UndatedEvent
 
 _AMOUNT = re.compile(r"\d{1,12}(\.\d{1,2})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,6}", re.ASCII)
@@ -70,14 +70,14 @@ _MAPPING: dict[str, tuple[str, Callable[[str], object]]] = {
 _COLUMNS = frozenset(column for column, _ in _MAPPING.values())
 
 
-class TelcoTable(FileSource[Made]):
+class TelcoTable(FileSource[UndatedEvent]):
     """The table's customers in the order of the file."""
 
     def __init__(self, path: Path, seed: int) -> None:
         super().__init__(path)
         self._people = People(seed)
 
-    def scan(self, report: Report) -> Iterator[Made]:
+    def scan(self, report: Report) -> Iterator[UndatedEvent]:
         """One event a row; a row with a cell that cannot be mapped is reported."""
         for line, cells in csv_rows(self.path, _COLUMNS, report):
             fields: dict[str, object] = {}
@@ -94,4 +94,4 @@ class TelcoTable(FileSource[Made]):
             if is_valid:
                 key = str(fields[_KEY])
                 fields.update(self._people.person(key, str(fields["gender"]))._asdict())
-                yield Made(key, fields, f"line {line}")
+                yield UndatedEvent(key, fields, f"line {line}")

@@ -34,6 +34,6 @@ def live(clock: Callable[[], int] = time.time_ns) -> Timeline:
     return now
 
 
-def as_text(moment: datetime) -> str:
-    """The moment as an event spells it: ISO 8601, UTC, microseconds."""
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+def as_text(event_time: datetime) -> str:
+    """The event time as an event spells it: ISO 8601, UTC, microseconds."""
+    return f"{event_time.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import dataset_names, load_dataset
-from medallion_ops.publish.transaction import publish_set
+from medallion_ops.gold.publication import publish_set
 from medallion_ops.settings import GoldSettings
 
 

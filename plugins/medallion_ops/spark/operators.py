@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from medallion_contracts.errors import MedallionError, StreamError
 from medallion_ops.settings import Settings
 from medallion_ops.spark.jobs import SparkJob
-from medallion_ops.spark.stream_driver import Step, StreamDriver, Verdict
 from medallion_ops.spark.submission import PACKAGES, client_environment, job_conf
-from medallion_ops.spark.triggers import StreamDriverTrigger
+from medallion_ops.streaming.driver import Step, StreamDriver, Verdict
+from medallion_ops.streaming.triggers import StreamDriverTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +39,7 @@ class StreamDriverOperator(BaseOperator):
     def execute(self, context: Context) -> str:
         """Connect, submit or wait; gives the reason of a planned end."""
         driver = StreamDriver(Settings.from_environment(), self.dataset)
-        verdict = driver.look()
+        verdict = driver.observe()
         self.log.info("%s: %s", verdict.step, verdict.reason)
         if verdict.step is Step.END:
             return self._end(driver, verdict)

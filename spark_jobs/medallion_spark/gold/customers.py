@@ -12,8 +12,8 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from medallion_contracts.compile_postgres import COORDINATES, looked_up, quoted
-from medallion_contracts.compile_spark import spark_schema
+from medallion_contracts.compile.postgres import COORDINATES, looked_up, quoted
+from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Table
 
@@ -28,7 +28,7 @@ _PLAN = ("contract", "internet_service", "phone_service")
 _MEASURES = ("updates", "customers", "new_customers", "monthly_charges_sum")
 
 
-def described(versions: DataFrame) -> DataFrame:
+def with_history_facts(versions: DataFrame) -> DataFrame:
     """Versions with what the history of their customer says of them.
 
     Args:
@@ -69,7 +69,7 @@ def features(described_versions: DataFrame, labels: DataFrame) -> DataFrame:
     """customer_features: what the newest version and the history of each customer say, and its label.
 
     Args:
-        described_versions: see `described`.
+        described_versions: see `with_history_facts`.
         labels: customer_id (unique), churned.
     """
     newest = _newest(described_versions).join(labels, "customer_id", "left")
@@ -119,14 +119,14 @@ def rest_query(hours: str, touched: str) -> str:
 
     The same definitions as Spark's, evaluated where the rows are: only sums travel.
     """
-    moment = quoted(HISTORY.primary_key[1])
+    valid_from = quoted(HISTORY.primary_key[1])
     hour = quoted(SEGMENTS.primary_key[0])
     key = quoted(DATASET.key)
     names = (*SEGMENTS.primary_key, *_MEASURES)
     selected = ", ".join(
         f"{SEGMENTS.column(name).transform or quoted(name)} AS {quoted(name)}" for name in names
     )
-    in_hour = f"g.{moment} >= s.{hour} AND g.{moment} < s.{hour} + interval '1 hour'"
+    in_hour = f"g.{valid_from} >= s.{hour} AND g.{valid_from} < s.{hour} + interval '1 hour'"
     return (
         f"SELECT {selected} FROM (SELECT g.* FROM {looked_up(hours, HISTORY, in_hour)} "
         f"WHERE NOT EXISTS (SELECT 1 FROM {touched} AS c WHERE c.{key} = g.{key})) AS v "
@@ -134,9 +134,9 @@ def rest_query(hours: str, touched: str) -> str:
     )
 
 
-def hour_of(moment: str) -> Column:
+def hour_of(valid_from: str) -> Column:
     """The segment hour of a timestamp column."""
-    return F.date_trunc("hour", moment).alias(SEGMENTS.primary_key[0])
+    return F.date_trunc("hour", valid_from).alias(SEGMENTS.primary_key[0])
 
 
 def versions_of_history(published: DataFrame) -> DataFrame:

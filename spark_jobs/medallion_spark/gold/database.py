@@ -9,7 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from medallion_contracts.errors import GoldError, ServiceUnavailable
-from medallion_spark.secrets import required_secret
+from medallion_spark.session.secrets import required_secret
 
 SETTING = "MEDALLION_GOLD_DSN"
 

@@ -14,21 +14,21 @@ import psycopg
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from medallion_contracts.compile_postgres import STAGING, create_staging, quoted, staging_name
-from medallion_contracts.enrichment_source import (
+from medallion_contracts.compile.postgres import STAGING, create_staging, quoted, staging_name
+from medallion_contracts.model import Column, ColumnType, Dataset
+from medallion_spark.gold.copy import copy_in
+from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
+from medallion_spark.gold.staging import LABELS
+from medallion_spark.session.secrets import secret
+from medallion_store.label_source import (
     PASSWORD,
     USERNAME,
     is_csv,
     is_jdbc,
     jdbc_table,
-    source_marker,
+    label_source_version,
     without_login,
 )
-from medallion_contracts.model import Column, ColumnType, Dataset
-from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
-from medallion_spark.gold.staging import LABELS
-from medallion_spark.gold.transfer import copy_in
-from medallion_spark.secrets import secret
 
 log = logging.getLogger(__name__)
 KEY_NAMES = ("customerid", "customer", "key", "id")
@@ -51,11 +51,11 @@ class BrokenSource(Exception):
 class Snapshot:
     """The labels in force: where they came from and what they are.
 
-    `marker` is the state of the source whose labels these are, `warning` why today's were not taken.
+    `source_version` is the state of the source whose labels these are, `warning` why today's were not taken.
     """
 
     source: str | None
-    marker: str | None
+    source_version: str | None
     fingerprint: str | None
     labels: int
     warning: str | None = None
@@ -65,9 +65,9 @@ class Snapshot:
         return asdict(self)
 
 
-def marker(source: str | None, storage_options: Mapping[str, str]) -> str | None:
-    """State of the source now, see `source_marker`."""
-    return source_marker(source, storage_options, _ask_postgres)
+def source_version(source: str | None, storage_options: Mapping[str, str]) -> str | None:
+    """State of the source now, see `label_source_version`."""
+    return label_source_version(source, storage_options, _ask_postgres)
 
 
 def _ask_postgres(parameters: Mapping[str, str], query: str) -> str | None:
@@ -85,7 +85,7 @@ def refresh(
     dataset: Dataset,
     set_id: int,
     source: str | None,
-    marker: str | None,
+    source_version: str | None,
 ) -> Snapshot:
     """Take the source's labels into gold if they changed; returns the snapshot in force after that.
 
@@ -97,7 +97,7 @@ def refresh(
     if source is None:
         return stored
     shown = without_login(source)
-    if marker is not None and stored.marker == marker:
+    if source_version is not None and stored.source_version == source_version:
         log.info("enrichment: %s is unchanged, %s labels", shown, f"{stored.labels:,}")
         return stored
     try:
@@ -107,7 +107,7 @@ def refresh(
         warning = f"{broken}; the last snapshot of {stored.labels:,} labels is used"
         log.warning("enrichment: %s", warning)
         return replace(stored, warning=warning)
-    fresh = Snapshot(shown, marker, fingerprint, count)
+    fresh = Snapshot(shown, source_version, fingerprint, count)
     if fingerprint == stored.fingerprint:
         _record(connected, dataset, fresh)
     else:
@@ -237,5 +237,5 @@ def _record(connected: psycopg.Connection, dataset: Dataset, snapshot: Snapshot)
         "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (dataset) DO UPDATE SET source = excluded.source, "
         "marker = excluded.marker, fingerprint = excluded.fingerprint, labels = excluded.labels, "
         "loaded_at = clock_timestamp()",
-        [dataset.name, snapshot.source, snapshot.marker, snapshot.fingerprint, snapshot.labels],
+        [dataset.name, snapshot.source, snapshot.source_version, snapshot.fingerprint, snapshot.labels],
     )

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from medallion_contracts.code_version import code_version
-from medallion_contracts.compile_postgres import AUDIT, columns, quoted
-from medallion_contracts.increment import PUBLISHED_QUERY, Plan, Published
+from medallion_contracts.compile.postgres import AUDIT, columns, quoted
 from medallion_contracts.model import Dataset
+from medallion_store.code_version import code_version
+from medallion_store.refresh_plan import PUBLISHED_QUERY, Plan, Published
 
 
 def last_published(connected: psycopg.Connection, dataset: Dataset) -> Published | None:
@@ -74,6 +74,6 @@ def write_manifest(
             contract_hash,
             Jsonb(excluded),
             Jsonb(enrichment) if enrichment else None,
-            code_version("medallion_contracts", "medallion_spark"),
+            code_version("medallion_contracts", "medallion_store", "medallion_spark"),
         ],
     )

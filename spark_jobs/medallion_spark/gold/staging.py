@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from medallion_contracts.compile_postgres import (
+from medallion_contracts.compile.postgres import (
     STAGING,
     Scope,
     columns,
@@ -55,7 +55,7 @@ def staged_tables(dataset: Dataset) -> dict[str, tuple[Column, ...]]:
     return tables | {scope.name: (scope.column,) for scope in scopes(dataset)}
 
 
-def settle_list(connected: psycopg.Connection, set_id: int, scope: Scope) -> None:
+def index_and_analyze(connected: psycopg.Connection, set_id: int, scope: Scope) -> None:
     """Give a staged list its key and its statistics: joins with it must know how short it is."""
     table = quoted(STAGING, staging_name(set_id, scope.name))
     connected.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({columns([scope.column.name])})".encode())

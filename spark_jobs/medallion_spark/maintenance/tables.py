@@ -19,16 +19,16 @@ from datetime import UTC, datetime, timedelta
 
 from deltalake import DeltaTable
 
-from medallion_spark.conflicts import retried
-from medallion_spark.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.lake.commit_retry import retried
 from medallion_spark.maintenance.compaction import compact
+from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
 
 _MARGIN = timedelta(hours=1)
 """Between a commit's own clock and those of the files it names."""
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class TableMaintenance:
     """What was done to one table; `vacuum_skipped` says why nothing was deleted, if so."""
 
     table: str
@@ -49,7 +49,7 @@ def maintain_table(
     now: datetime,
     retention: timedelta,
     keep_from_version: int | None = None,
-) -> Upkeep | None:
+) -> TableMaintenance | None:
     """Compact what is no longer hot, then delete files that no version within the retention needs.
 
     Args:
@@ -83,7 +83,7 @@ def maintain_table(
         # stay, so nobody's commit under way loses its files.
         gone = log.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         deleted = len(gone)
-    return Upkeep(
+    return TableMaintenance(
         table=path,
         files_before=before,
         files_after=after,

@@ -9,11 +9,11 @@ from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
-from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
-from medallion_spark.stream.deduplicate import COORDINATES
+from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.parsing import parse_records
 from medallion_spark.stream.source import RECORD_COLUMNS
+from medallion_spark.verdicts.deduplicate import COORDINATES
+from medallion_spark.verdicts.parse import parse_records
 
 _ARRIVAL = ("ingested_at", *COORDINATES)
 """The order in which the stream judged records: by batch, then as within a batch."""

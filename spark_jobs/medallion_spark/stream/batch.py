@@ -33,15 +33,16 @@ from pyspark.sql import functions as F
 from medallion_contracts import reasons
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
-from medallion_spark.stream import accounting, placement
-from medallion_spark.stream.accounting import DUPLICATE, LATE, REJECTED, SILVER
-from medallion_spark.stream.data_files import DataFile
-from medallion_spark.stream.ledger import Carried, Ledger, LedgerRow, Source
+from medallion_spark.lake import silver_partitions
+from medallion_spark.lake.data_files import DataFile
+from medallion_spark.lake.table_rows import bronze_rows, quarantine_rows, silver_rows
+from medallion_spark.lake.tables import Commit, LakeTable, StreamTables
+from medallion_spark.stream import batch_balance
+from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
+from medallion_spark.stream.batch_writer import MOST_NAMES, TableRows, Written, write_batch_files
+from medallion_spark.stream.ledger import Ledger, LedgerRow, PartitionOffsets, StreamPosition
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.rows import bronze_rows, quarantine_rows, silver_rows
-from medallion_spark.stream.tables import Commit, LakeTable, StreamTables
-from medallion_spark.stream.verdicts import Batch, Judged, Verdicts, moment
-from medallion_spark.stream.write_pass import MOST_NAMES, TableRows, Written, write_pass
+from medallion_spark.verdicts.batch_verdicts import Batch, Judged, Verdicts, utc_time
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class MicroBatches:
         self._earliest = earliest
         self._guard = guard
         self._clock = clock
-        self._carried: Carried = ledger.carried()
+        self._carried: StreamPosition = ledger.carried()
         self._last_batch = ledger.last_batch(query_id)
 
     def process(self, records: DataFrame, batch_id: int) -> LedgerRow | None:
@@ -126,7 +127,7 @@ class MicroBatches:
         finally:
             judged.release()
         self._ledger.append(row)
-        self._carried = Carried(row.sequence, {(s.topic, s.partition): s for s in row.sources})
+        self._carried = StreamPosition(row.sequence, {(s.topic, s.partition): s for s in row.sources})
         self._last_batch = batch_id
         logger.info("%s", _line(row))
         return row
@@ -136,7 +137,7 @@ class MicroBatches:
 
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
         numbers = judged.numbers
-        sources = accounting.account(judged.rows, self._carried.sources, self._earliest)
+        sources = batch_balance.account(judged.rows, self._carried.sources, self._earliest)
         written, commits = self._append_all(judged, batch_id)
         silver_at = self._clock()
         # The longest waits belong to the earliest arrivals.
@@ -175,7 +176,7 @@ class MicroBatches:
         written = self._write_files(judged, missing)
         return written, [self._append(part, written.files.get(part.name), batch_id) for part in parts]
 
-    def _parts(self, judged: Judged) -> list[_Part]:
+    def _parts(self, judged: Judged) -> list[_TableWrite]:
         """In the order of their commits."""
         tables, numbers = self._tables, judged.numbers
         app_ids = {
@@ -183,15 +184,15 @@ class MicroBatches:
         }
         quarantine = app_ids["quarantine"]
         return [
-            _Part("bronze", tables.bronze, app_ids["bronze"], bronze_rows, numbers.read),
-            _Part(
+            _TableWrite("bronze", tables.bronze, app_ids["bronze"], bronze_rows, numbers.read),
+            _TableWrite(
                 "silver",
                 tables.silver,
                 app_ids["silver"],
                 partial(silver_rows, dataset=self._dataset),
                 numbers.verdicts[SILVER],
             ),
-            _Part(
+            _TableWrite(
                 "quarantine",
                 tables.quarantine,
                 quarantine,
@@ -199,7 +200,7 @@ class MicroBatches:
                 numbers.quarantine - judged.changed,
             ),
             # On its own: a driver that died may have committed the others, by the contract of its day.
-            _Part(
+            _TableWrite(
                 "changed",
                 tables.quarantine,
                 f"{quarantine}:contract_changed",
@@ -208,9 +209,9 @@ class MicroBatches:
             ),
         ]
 
-    def _write_files(self, judged: Judged, parts: Sequence[_Part]) -> Written:
+    def _write_files(self, judged: Judged, parts: Sequence[_TableWrite]) -> Written:
         """The data files of the parts, in one pass over the records (two for a history of many hours)."""
-        partitions = len(placement.touched_partitions(judged.rows, self._dataset)[1])
+        partitions = len(silver_partitions.touched_partitions(judged.rows, self._dataset)[1])
         apart = [part for part in parts if part.name == "silver" and partitions > MANY_PARTITIONS]
         together = [part for part in parts if part not in apart]
         cores = self._spark.sparkContext.defaultParallelism
@@ -218,26 +219,26 @@ class MicroBatches:
         written = _pass(judged, judged.records.coalesce(few), together)
         if apart:
             # A partition's rows come together, so that each has one file.
-            hours = placement.silver_partition(self._dataset).values()
+            hours = silver_partitions.silver_partition(self._dataset).values()
             records = judged.records.where(F.col("verdict") == SILVER).repartition(*hours)
             written.files |= _pass(judged, records, apart).files
         return written
 
-    def _append(self, part: _Part, files: Sequence[DataFile] | None, batch_id: int) -> Commit:
+    def _append(self, part: _TableWrite, files: Sequence[DataFile] | None, batch_id: int) -> Commit:
         """Commit a part's files; None were needed when a driver that died had committed it."""
         if files is None:
             commit = part.table.committed(part.app_id, batch_id)
         else:
             written = sum(file.rows for file in files)
-            accounting.check_written(part.table.name, written, part.expected)
+            batch_balance.check_written(part.table.name, written, part.expected)
             self._guard()
             commit = part.table.append(files, part.app_id, batch_id)
-        accounting.check_written(part.table.name, commit.rows, part.expected)
+        batch_balance.check_written(part.table.name, commit.rows, part.expected)
         return commit
 
 
 @dataclass(frozen=True)
-class _Part:
+class _TableWrite:
     """What a batch adds to a table by one commit, `expected` rows."""
 
     name: str
@@ -247,10 +248,10 @@ class _Part:
     expected: int
 
 
-def _pass(judged: Judged, records: DataFrame, parts: Sequence[_Part]) -> Written:
+def _pass(judged: Judged, records: DataFrame, parts: Sequence[_TableWrite]) -> Written:
     tables = {part.name: TableRows(part.table.layout, part.rows_of) for part in parts}
     largest = max(row["largest_bytes"] for row in judged.rows)
-    return write_pass(
+    return write_batch_files(
         records, tables, repeats=judged.repeats, constants=judged.constants, largest=max(1, largest)
     )
 
@@ -288,12 +289,12 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:MOST_NAMES])
 
 
-def _in_order(sources: Iterable[Source]) -> tuple[Source, ...]:
+def _in_order(sources: Iterable[PartitionOffsets]) -> tuple[PartitionOffsets, ...]:
     return tuple(sorted(sources, key=lambda source: (source.topic, source.partition)))
 
 
 def _wait(arrival: int | None, until: datetime) -> float | None:
-    return None if arrival is None else (until - moment(arrival)).total_seconds()
+    return None if arrival is None else (until - utc_time(arrival)).total_seconds()
 
 
 def _line(row: LedgerRow) -> str:

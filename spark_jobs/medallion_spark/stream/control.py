@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medallion_contracts.errors import LeaseError
-from medallion_contracts.lake import LakePaths
 from medallion_spark.small_files import SmallFiles
+from medallion_store.lake_paths import LakePaths
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Lease:
 
 
 @dataclass
-class Attempts:
+class AttemptCounter:
     """Counts how often one batch was begun without an end, over restarts of the driver.
 
     Killed between two writes, a driver leaves its count behind; only the first batch of a driver and a batch
@@ -193,7 +193,7 @@ class Attempts:
         self.files.delete(self._path)
 
 
-class Pulse:
+class HeartbeatThread:
     """A thread that keeps lease and heartbeat alive while the driver works."""
 
     def __init__(
@@ -237,9 +237,9 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def _age(moment: object) -> float:
+def _age(utc_time: object) -> float:
     """Seconds since an ISO 8601 moment; what is no such text is infinitely old."""
     try:
-        return (datetime.now(UTC) - datetime.fromisoformat(str(moment))).total_seconds()
+        return (datetime.now(UTC) - datetime.fromisoformat(str(utc_time))).total_seconds()
     except (ValueError, TypeError):
         return float("inf")

@@ -59,7 +59,7 @@ LEDGER_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Source:
+class PartitionOffsets:
     """One Kafka partition after a batch.
 
     Offsets from `from_offset` up to, not including, `until_offset` are accounted for by the batch: `read`
@@ -77,7 +77,7 @@ class Source:
     watermark: datetime | None = None
 
 
-Sources = Mapping[tuple[str, int], Source]
+Sources = Mapping[tuple[str, int], PartitionOffsets]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class LedgerRow:
     committed_at: datetime
     duration_seconds: float
     is_derived: bool
-    sources: tuple[Source, ...]
+    sources: tuple[PartitionOffsets, ...]
     read: int
     silver: int
     duplicate: int
@@ -114,7 +114,7 @@ class LedgerRow:
 
 
 @dataclass(frozen=True)
-class Carried:
+class StreamPosition:
     """What the newest ledger row hands to the next batch."""
 
     sequence: int = 0
@@ -147,16 +147,16 @@ class Ledger:
         rows = self._log().to_pyarrow_table(columns=["sequence", "query_id"]).to_pylist()
         return max(rows, key=lambda row: row["sequence"])["query_id"] if rows else None
 
-    def carried(self) -> Carried:
+    def carried(self) -> StreamPosition:
         """Where the next batch takes up, by the row with the largest sequence."""
         table = self._log().to_pyarrow_dataset()
         sequences = table.to_table(columns=["sequence"])["sequence"]
         if not len(sequences):
-            return Carried()
+            return StreamPosition()
         newest = pc.max(sequences).as_py()
         row = table.to_table(columns=["sources"], filter=pc.field("sequence") == newest).to_pylist()[0]
-        sources = [Source(**source) for source in row["sources"]]
-        return Carried(newest, {(source.topic, source.partition): source for source in sources})
+        sources = [PartitionOffsets(**source) for source in row["sources"]]
+        return StreamPosition(newest, {(source.topic, source.partition): source for source in sources})
 
     def append(self, row: LedgerRow) -> None:
         """Add the row of a batch, once."""

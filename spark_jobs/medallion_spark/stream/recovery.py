@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Mapping
 from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import StreamError
+from medallion_spark.lake.tables import LakeTable, StreamTables
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.ledger import Carried, Ledger
-from medallion_spark.stream.tables import LakeTable, StreamTables
+from medallion_spark.stream.ledger import Ledger, StreamPosition
 
 EARLIEST = -2
 """Kafka's word for the first offset there is."""
@@ -74,7 +74,7 @@ def _last_batch(bronze: LakeTable) -> tuple[str, int] | None:
 
 
 def offsets_after(
-    carried: Carried, partitions: Mapping[str, Collection[int]]
+    carried: StreamPosition, partitions: Mapping[str, Collection[int]]
 ) -> Mapping[str, Mapping[str, int]]:
     """Where a new query begins, as Spark's startingOffsets wants it.
 

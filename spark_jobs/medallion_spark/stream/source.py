@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from medallion_contracts.errors import ParameterError
-from medallion_spark.secrets import required_secret
+from medallion_spark.session.secrets import required_secret
 
 RECORD_COLUMNS = (
     "key",

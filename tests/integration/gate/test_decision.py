@@ -9,7 +9,7 @@ import pytest
 
 from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Severity
-from medallion_ops.decision import (
+from medallion_ops.gate.decision import (
     Decision,
     Option,
     Question,
@@ -22,7 +22,7 @@ from medallion_ops.decision import (
     release_row,
 )
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
-from medallion_ops.publish.transaction import publish_set
+from medallion_ops.gold.publication import publish_set
 from staged_sets import DATASET, NOON, GoldDatabase, version
 
 NOW = datetime(2026, 5, 4, 13, 0, tzinfo=UTC)

@@ -24,7 +24,7 @@ def connection(gold: GoldDatabase) -> psycopg.Connection:
 
 
 def mails_due(connection: psycopg.Connection, found: Verdict, base: int | None = None) -> list[str]:
-    """What `tell` does: note, mail what is due, note the mail."""
+    """What `notify` does: note, mail what is due, note the mail."""
     due = []
     for episode in note_verdict(connection, "customers", found, base):
         if episode.is_mail_due:

@@ -21,8 +21,8 @@ from medallion_ops.gate.verdict import (
     keep_verdict,
     verdict_of_set,
 )
+from medallion_ops.gold.publication import publish_set
 from medallion_ops.gold_database import gold_connection
-from medallion_ops.publish.transaction import publish_set
 from staged_sets import DATASET, GoldDatabase, version
 
 
@@ -291,7 +291,7 @@ def test_findings_on_old_sets_are_forgotten_but_for_the_published_one(gold: Gold
 def test_ten_times_the_rows_of_last_time_is_a_warning(
     gold: GoldDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medallion_ops.gate.reference.ENOUGH_ROWS", 2)
+    monkeypatch.setattr("medallion_ops.gate.drift_checks.ENOUGH_ROWS", 2)
     publish(gold, gold.stage([version("A")]))
 
     verdict = audit(gold, gold.stage([version(f"K{number}") for number in range(21)]))

@@ -9,10 +9,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from medallion_contracts.model import Severity
-from medallion_ops.decision import Option, answer, ask, options_for
+from medallion_ops.gate.decision import Option, answer, ask, options_for
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
-from medallion_ops.publish.transaction import publish_set
-from medallion_ops.tasks import gold as tasks
+from medallion_ops.gold import tasks as tasks
+from medallion_ops.gold.publication import publish_set
 from services import Mail
 from staged_sets import DATASET, NOON, GoldDatabase, version
 
@@ -43,10 +43,10 @@ def test_warnings_of_a_set_that_was_published_meanwhile_are_told_all_the_same(go
     judged(gold, set_id, Severity.WARNING)
     publish_set(gold.secret, DATASET, set_id)
 
-    [subject] = tasks.tell("customers", "run")
+    [subject] = tasks.notify("customers", "run")
 
     assert "warning" in subject
-    assert tasks.tell("customers", "run") == [], "once"
+    assert tasks.notify("customers", "run") == [], "once"
 
 
 def test_nothing_is_told_to_be_blocked_that_was_published_meanwhile(gold: GoldDatabase) -> None:
@@ -57,7 +57,7 @@ def test_nothing_is_told_to_be_blocked_that_was_published_meanwhile(gold: GoldDa
         answer(connection, "task", Option.ANYWAY, "grace", NOON)
     publish_set(gold.secret, DATASET, set_id)
 
-    assert tasks.tell("customers", "run") == []
+    assert tasks.notify("customers", "run") == []
 
 
 def test_rows_are_not_left_out_of_a_set_whose_staging_is_lost(gold: GoldDatabase) -> None:
@@ -71,7 +71,7 @@ def test_rows_are_not_left_out_of_a_set_whose_staging_is_lost(gold: GoldDatabase
         answer(connection, "task", Option.WITHOUT_FAILING_ROWS, "grace", NOON)
 
     with pytest.raises(AirflowFailException, match=r"staging of customers, .* does not hold what"):
-        tasks.leave_rows_out("customers", "run")
+        tasks.exclude_failing_rows("customers", "run")
 
     assert gold.query("SELECT count(*) FROM audit.rejected_rows") == [(0,)]
     assert tasks.is_stale("customers", "run"), "so that another run writes again"

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from medallion_contracts.errors import GoldError, ServiceUnavailable, StaleStaging
+from medallion_ops.gold.publication import Outcome, is_stale, publish_set
 from medallion_ops.gold_database import gold_connection
-from medallion_ops.publish.transaction import Outcome, is_stale, publish_set
 from medallion_ops.setting_fields import Secret
 from services import PostgresServer
 from staged_sets import DATASET, GoldDatabase, version
@@ -128,7 +128,7 @@ def test_postgres_killed_in_the_transaction(
 PUBLISHER = """
 import os, sys
 from medallion_contracts.loader import load_dataset
-from medallion_ops.publish.transaction import publish_set
+from medallion_ops.gold.publication import publish_set
 from medallion_ops.setting_fields import Secret
 publish_set(Secret(os.environ["MEDALLION_GOLD_DSN"]), load_dataset("customers"), int(sys.argv[1]))
 """

@@ -12,9 +12,9 @@ from airflow.providers.standard.operators import hitl
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput, TaskDeferred
 
 from medallion_contracts.model import Severity
-from medallion_ops.decision import Option, answer
+from medallion_ops.gate.decision import Option, answer
+from medallion_ops.gate.question import GateDecisionOperator
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
-from medallion_ops.tasks.gold_decision import GateDecisionOperator
 from staged_sets import NOON, GoldDatabase, version
 
 RUN = "run"

@@ -11,10 +11,10 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from medallion_contracts.compile_gx import ROWS, compile_suite
-from medallion_contracts.compile_postgres import columns
+from medallion_contracts.compile.great_expectations import ROWS, compile_suite
+from medallion_contracts.compile.postgres import columns
 from medallion_contracts.model import Column, ColumnType, Table
-from medallion_ops.decision import failing_rows_query, staged_relations
+from medallion_ops.gate.decision import failing_rows_query, staged_relations
 from medallion_ops.gate.expectations import open_staging, to_expectation
 from staged_sets import DATASET, NOON, GoldDatabase
 

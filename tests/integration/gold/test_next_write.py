@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from medallion_contracts.delta_log import silver_state
 from medallion_contracts.errors import GoldError
-from medallion_contracts.increment import Kind, Plan, gold_contract_hash
-from medallion_contracts.lake import LakePaths
-from medallion_ops.increment import next_write
+from medallion_ops.gold.pending_changes import next_write
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret
 from medallion_ops.settings import GoldSettings, LakeSettings, Settings
+from medallion_store.delta_history import silver_state
+from medallion_store.lake_paths import LakePaths
+from medallion_store.refresh_plan import Plan, RefreshKind, gold_contract_hash
 from staged_sets import DATASET, GoldDatabase
 
 
@@ -80,16 +80,16 @@ def asker(postgres: str, tmp_path: Path) -> Asker:
 
 
 def test_without_a_silver_table_there_is_nothing_to_write(asker: Asker) -> None:
-    assert asker.ask().kind is Kind.NOTHING
+    assert asker.ask().kind is RefreshKind.NONE
 
 
 def test_rows_are_to_be_written_until_they_are_published(asker: Asker) -> None:
     asker.commit("a")
-    assert asker.ask().kind is Kind.REBUILD
+    assert asker.ask().kind is RefreshKind.FULL
     asker.publish()
-    assert asker.ask().kind is Kind.NOTHING
+    assert asker.ask().kind is RefreshKind.NONE
     asker.commit("b")
-    assert asker.ask().kind is Kind.INCREMENT
+    assert asker.ask().kind is RefreshKind.INCREMENT
 
 
 def test_compaction_is_nothing_to_write(asker: Asker) -> None:
@@ -97,14 +97,14 @@ def test_compaction_is_nothing_to_write(asker: Asker) -> None:
     asker.commit("b")
     asker.publish()
     DeltaTable(asker.silver).optimize.compact()
-    assert asker.ask().kind is Kind.NOTHING
+    assert asker.ask().kind is RefreshKind.NONE
 
 
 def test_an_overwritten_silver_is_to_be_written_whole(asker: Asker) -> None:
     asker.commit("a")
     asker.publish()
     asker.commit("b", mode="overwrite")
-    assert asker.ask().kind is Kind.REBUILD
+    assert asker.ask().kind is RefreshKind.FULL
 
 
 def test_a_rejected_row_and_a_changed_churn_file_are_to_be_written(asker: Asker) -> None:
@@ -130,7 +130,7 @@ def test_a_changed_table_of_outcomes_in_a_database_is_to_be_written(
     asker = Asker(postgres, tmp_path, churn=source, login=(user, password))
     asker.commit("a")
     asker.publish()
-    assert asker.ask().kind is Kind.NOTHING
+    assert asker.ask().kind is RefreshKind.NONE
     assert "does not answer" in caplog.text, "there is no such table yet"
 
     asker.gold.query("CREATE TABLE public.outcomes AS SELECT 'a' AS customer_id, true AS churned")

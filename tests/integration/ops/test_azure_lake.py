@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from medallion_contracts.enrichment_source import source_marker
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_contracts.lake import LakePaths
 from medallion_ops.lake_files import delta_storage_options, lake_files
 from medallion_ops.settings import LakeSettings
+from medallion_store.label_source import label_source_version
+from medallion_store.lake_paths import LakePaths
 from services import AzuriteServer
 
 
@@ -47,11 +47,11 @@ def test_deltalake_reads_and_writes_with_the_settings_login(azurite: AzuriteServ
 def test_a_file_of_outcomes_in_azure_says_that_it_changed(azurite: AzuriteServer) -> None:
     here = lake(azurite)
     source, login = f"{here.uri}/outcomes/churn.csv", delta_storage_options(here)
-    assert source_marker(source, login, lambda parameters, query: None) is None
+    assert label_source_version(source, login, lambda parameters, query: None) is None
     markers = []
     for content in ({"a": 1}, {"a": 2}):
         lake_files(here).write(source, content)  # any bytes do
-        markers += [source_marker(source, login, lambda parameters, query: None) for _ in range(2)]
+        markers += [label_source_version(source, login, lambda parameters, query: None) for _ in range(2)]
     assert markers[0] == markers[1] != markers[2] == markers[3]
 
 

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from medallion_contracts.lake import LakePaths
 from medallion_ops.control import StreamControl
 from medallion_ops.lake_files import lake_files
 from medallion_ops.settings import LakeSettings, Settings, SparkSettings
 from medallion_ops.spark.operators import StreamDriverOperator
-from medallion_ops.spark.stream_driver import StreamDriver
 from medallion_ops.spark.submission import ClusterClient
-from medallion_ops.spark.triggers import StreamDriverTrigger
+from medallion_ops.streaming.driver import StreamDriver
+from medallion_ops.streaming.triggers import StreamDriverTrigger
+from medallion_store.lake_paths import LakePaths
 from services import SparkServers
 
 STAND_IN = """
@@ -182,7 +182,7 @@ def test_an_end_that_nobody_asked_for_fails_the_task_and_another_driver_follows(
     assert driver in str(raised.value)
     assert stream.run_task() is None  # a pause first
     assert not stream.drivers()
-    assert "pause" in StreamDriver(Settings.from_environment(), "customers").look().reason
+    assert "pause" in StreamDriver(Settings.from_environment(), "customers").observe().reason
 
 
 async def first_event(trigger: StreamDriverTrigger) -> dict[str, Any]:

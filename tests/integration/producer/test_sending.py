@@ -26,7 +26,7 @@ from medallion_ops.producer.parameters import Parameters, Source
 from medallion_ops.producer.plan import plan
 from medallion_ops.producer.raw import send_raw
 from medallion_ops.producer.records import MAX_REQUEST_BYTES, Record
-from medallion_ops.producer.run import Run
+from medallion_ops.producer.sending import Run
 from medallion_ops.producer.topic import create_topic, describe_topic, require_topic
 from medallion_ops.settings import KafkaSettings
 from services import BrokerServer

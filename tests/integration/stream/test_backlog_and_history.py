@@ -11,11 +11,11 @@ from statistics import median
 import numpy as np
 import pytest
 from deltalake import DeltaTable
-
 from fault.checker import check, read_lake
 from fault.drivers import TOPICS, Drivers
 from fault.records import Record, send
 from fault.topic_log import read_topics
+
 from medallion_contracts.loader import load_dataset
 from services import BrokerServer, SparkServers
 

@@ -11,9 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from gold_model import gold_of, version
 from gold_runs import GoldRuns, csv_of
-from medallion_contracts.increment import Kind
 from medallion_spark.gold import enrichment
-from medallion_spark.gold.enrichment import BrokenSource, examine, marker, read_labels
+from medallion_spark.gold.enrichment import BrokenSource, examine, read_labels, source_version
+from medallion_store.refresh_plan import RefreshKind
 
 
 def test_labels_reach_customers_that_nothing_else_touches(runs: GoldRuns, tmp_path: Path) -> None:
@@ -27,14 +27,14 @@ def test_labels_reach_customers_that_nothing_else_touches(runs: GoldRuns, tmp_pa
 
     source.write_text(csv_of({"a": "Yes", "b": "No", "stranger": "Yes"}))
     report = runs.run(churn_source=str(source))
-    assert (report.kind, report.rows["customer_features"]) == (Kind.INCREMENT, 2)
+    assert (report.kind, report.rows["customer_features"]) == (RefreshKind.INCREMENT, 2)
     assert runs.gold() == gold_of(versions, {"a": True, "b": False})
-    assert runs.run(churn_source=str(source)).kind is Kind.NOTHING
+    assert runs.run(churn_source=str(source)).kind is RefreshKind.NONE
 
     source.write_text(csv_of({"a": "Yes", "b": "maybe"}))
     for _ in range(2):  # as long as it is broken, each run says so
         broken = runs.run(churn_source=str(source))
-        assert broken.kind is Kind.NOTHING
+        assert broken.kind is RefreshKind.NONE
         assert "1 labels that are neither yes nor no" in str(broken.warning)
     source.unlink()
     later = [version("a", 1), version("b", 1)]
@@ -118,12 +118,12 @@ def test_spellings_and_repeated_rows_are_understood(spark: SparkSession, tmp_pat
 
 def test_a_delta_table_is_a_source_and_its_commits_are_noticed(spark: SparkSession, tmp_path: Path) -> None:
     source = str(tmp_path / "churn")
-    assert marker(source, {}) is None
+    assert source_version(source, {}) is None
     write_deltalake(source, pa.table({"customer_id": ["a", "b"], "churned": [True, False]}))
-    first = marker(source, {})
+    first = source_version(source, {})
     assert check(spark, source) == {"a": True, "b": False}
     write_deltalake(source, pa.table({"customer_id": ["c"], "churned": [True]}), mode="append")
-    assert marker(source, {}) != first
+    assert source_version(source, {}) != first
 
 
 def test_a_database_table_is_a_source_and_its_login_is_never_shown(
@@ -137,11 +137,11 @@ def test_a_database_table_is_a_source_and_its_login_is_never_shown(
     )
     source = f"jdbc:postgresql://{place.split('?')[0]}?table=public.outcomes"
     assert check(runs.spark, source) == {"a": True}
-    before = marker(source, {})
+    before = source_version(source, {})
     assert before
     runs.query("UPDATE public.outcomes SET churned = false")
-    assert marker(source, {}) not in (before, None)
-    assert marker(source.replace("outcomes", "absent"), {}) is None
+    assert source_version(source, {}) not in (before, None)
+    assert source_version(source.replace("outcomes", "absent"), {}) is None
     with pytest.raises(BrokenSource) as broken:
         check(runs.spark, source.replace("public.outcomes", "public.absent&password=marked-secret"))
     assert "absent" in str(broken.value)

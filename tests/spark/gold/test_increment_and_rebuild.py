@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from gold_model import DATASET, NOON, Version, gold_of, version
 from gold_runs import GoldRuns
-from medallion_contracts.increment import Kind
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.setting_fields import Secret
+from medallion_store.refresh_plan import RefreshKind
 
 UNCOMFORTABLE = 'Zoë "the\nnext" O\'Neil, \\N \\. \t €'
 
@@ -30,11 +30,11 @@ def test_the_first_run_takes_all_of_silver_and_the_next_has_nothing_to_do(runs: 
     ]
     runs.append(versions)
     first = runs.run()
-    assert (first.kind, first.from_version, first.to_version) == (Kind.REBUILD, None, 0)
+    assert (first.kind, first.from_version, first.to_version) == (RefreshKind.FULL, None, 0)
     assert runs.gold() == gold_of(versions)
-    assert runs.run().kind is Kind.NOTHING
+    assert runs.run().kind is RefreshKind.NONE
     DeltaTable(runs.silver).optimize.compact()
-    assert runs.run().kind is Kind.NOTHING, "files moved, no row came"
+    assert runs.run().kind is RefreshKind.NONE, "files moved, no row came"
 
 
 def test_versions_find_their_place_whatever_order_they_come_in(runs: GoldRuns) -> None:
@@ -46,7 +46,7 @@ def test_versions_find_their_place_whatever_order_they_come_in(runs: GoldRuns) -
     runs.append(late[:2])
     runs.append(late[2:])
     second = runs.run()
-    assert (second.kind, second.from_version, second.to_version) == (Kind.INCREMENT, 0, 2)
+    assert (second.kind, second.from_version, second.to_version) == (RefreshKind.INCREMENT, 0, 2)
     assert second.rows["customers"] == 3, "customer c is not touched"
     assert runs.gold() == gold_of(versions + late)
 
@@ -71,7 +71,7 @@ def test_a_rewritten_silver_is_taken_whole(runs: GoldRuns) -> None:
     kept = [version("a", tenure=11), version("c")]
     runs.overwrite(kept)
     report = runs.run()
-    assert (report.kind, report.from_version) == (Kind.REBUILD, 0)
+    assert (report.kind, report.from_version) == (RefreshKind.FULL, 0)
     assert "rewritten" in report.reason
     assert runs.gold() == gold_of(kept), "b is gone"
 
@@ -98,7 +98,7 @@ def test_versions_vacuumed_before_they_were_published_are_taken_from_what_silver
     for file in set(Path(runs.silver).rglob("*.parquet")) - {Path(uri) for uri in table.file_uris()}:
         file.unlink()
     report = runs.run()
-    assert report.kind is Kind.REBUILD
+    assert report.kind is RefreshKind.FULL
     assert "can no longer be read" in report.reason
     assert runs.gold() == gold_of(versions)
 
@@ -117,7 +117,7 @@ def test_rejected_versions_stay_out_until_they_are_released(runs: GoldRuns) -> N
     gone = ("b", versions[3]["updated_at"])
     runs.reject(*gone)
     report = runs.run()
-    assert (report.kind, report.rows["customers"]) == (Kind.INCREMENT, 2)
+    assert (report.kind, report.rows["customers"]) == (RefreshKind.INCREMENT, 2)
     assert runs.gold() == gold_of(versions, rejected=[gone]), "the newest version of b was taken back"
 
 
@@ -159,7 +159,7 @@ def check_history(runs: GoldRuns, increments: list[list[Version]], number: int) 
         seen.extend(increment)
         # The lake is a new one, the database the last example's: the first write of each is a rebuild.
         report = lake.run()
-        assert report.kind is (Kind.INCREMENT if position else Kind.REBUILD)
+        assert report.kind is (RefreshKind.INCREMENT if position else RefreshKind.FULL)
         assert lake.gold() == gold_of(seen)
     rebuilt = lake.publish(lake.write(full=True))
     assert rebuilt.changed == 0
@@ -193,4 +193,4 @@ def test_a_contract_that_changed_makes_the_next_write_a_full_one(runs: GoldRuns)
     runs.query("UPDATE staging.manifests SET contract_hash = 'that of yesterday'")
     assert migrate(Secret(runs.dsn), DATASET) == ()
     report = runs.write()
-    assert (report.kind, report.reason) == (Kind.REBUILD, "the contracts of gold changed")
+    assert (report.kind, report.reason) == (RefreshKind.FULL, "the contracts of gold changed")

@@ -12,9 +12,9 @@ from pyspark.errors import PySparkException
 
 from gold_model import DATASET, gold_of, version
 from gold_runs import GoldRuns
-from medallion_contracts.compile_postgres import staged_columns
+from medallion_contracts.compile.postgres import staged_columns
 from medallion_contracts.errors import GoldError, ServiceUnavailable
-from medallion_spark.gold import staging, transfer
+from medallion_spark.gold import copy, staging
 from medallion_spark.gold.database import connection
 
 CUSTOMERS = DATASET.gold["customers"]
@@ -29,9 +29,9 @@ def rows_of(runs: GoldRuns, set_id: int, name: str) -> int:
 def test_a_task_that_runs_twice_leaves_its_rows_once(runs: GoldRuns) -> None:
     keys = runs.spark.range(0, 100, 1, 4).selectExpr("cast(id AS string) AS customer_id")
     with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as set_id:
-        first = transfer.copy_in(keys, set_id, "_touched", KEYS)
+        first = copy.copy_in(keys, set_id, "_touched", KEYS)
         # The driver lost the answer of the first attempt, or a speculative twin came second.
-        again = transfer.copy_in(keys, set_id, "_touched", KEYS)
+        again = copy.copy_in(keys, set_id, "_touched", KEYS)
     assert (first, again) == (100, 100)
     assert rows_of(runs, set_id, "_touched") == 100
 
@@ -45,9 +45,9 @@ def test_a_task_that_dies_half_way_leaves_nothing(runs: GoldRuns) -> None:
     dying = keys.mapInArrow(dies, keys.schema)
     with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as set_id:
         with pytest.raises(PySparkException, match="the disk went away"):
-            transfer.copy_in(dying, set_id, "_touched", KEYS)
+            copy.copy_in(dying, set_id, "_touched", KEYS)
         assert rows_of(runs, set_id, "_touched") == 0
-        assert transfer.copy_in(keys, set_id, "_touched", KEYS) == 50_000
+        assert copy.copy_in(keys, set_id, "_touched", KEYS) == 50_000
     assert rows_of(runs, set_id, "_touched") == 50_000
 
 

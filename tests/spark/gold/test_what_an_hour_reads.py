@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gold_model import gold_of, version
 from gold_runs import GoldRuns
-from medallion_contracts.increment import Kind
+from medallion_store.refresh_plan import RefreshKind
 
 CUSTOMERS, TOUCHED = 4_000, 100
 
@@ -28,7 +28,7 @@ def test_an_hour_reads_of_gold_what_it_touches(runs: GoldRuns) -> None:
     changed = [version(f"c{number:05}", 2, tenure=11) for number in range(0, CUSTOMERS, CUSTOMERS // TOUCHED)]
     runs.append(changed)
     report = runs.run()
-    assert (report.kind, report.rows["customers"]) == (Kind.INCREMENT, TOUCHED)
+    assert (report.kind, report.rows["customers"]) == (RefreshKind.INCREMENT, TOUCHED)
     # Its rows in three tables, by up to four statements, some of which see a replaced row's entry too.
     assert TOUCHED <= rows_read(runs) - before <= 16 * TOUCHED
     assert runs.gold() == gold_of(known + changed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medallion_contracts.compile_postgres import (
+from medallion_contracts.compile.postgres import (
     HOURS,
     TOUCHED,
     column_type,

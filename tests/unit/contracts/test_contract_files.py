@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from medallion_contracts.dictionary import markdown
+from medallion_contracts.compile.docs import markdown
 from medallion_contracts.loader import dataset_names, load_dataset
 
 EXPECTATIONS = Path(__file__).parents[3] / "expectations"

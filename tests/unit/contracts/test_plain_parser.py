@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kafka_log import event
-from medallion_contracts.compile_arrow import PlainParser
+from medallion_contracts.compile.arrow import PlainParser
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.loader import load_dataset
 

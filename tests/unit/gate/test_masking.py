@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medallion_ops.masking import masked
+from medallion_ops.gate.masking import masked
 
 
 @pytest.mark.parametrize(

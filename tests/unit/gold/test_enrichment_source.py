@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medallion_contracts.enrichment_source import has_login, source_marker, without_login
+from medallion_store.label_source import has_login, label_source_version, without_login
 
 JDBC = "jdbc:postgresql://db:5433/crm?sslmode=require&table=public.outcomes"
 
@@ -17,18 +17,18 @@ def nobody(parameters: Mapping[str, str], query: str) -> str | None:
 
 
 def test_no_source_has_no_state() -> None:
-    assert source_marker(None, {}, nobody) is None
+    assert label_source_version(None, {}, nobody) is None
 
 
 def test_the_marker_of_a_file_changes_with_its_content_only(tmp_path: Path) -> None:
     file = tmp_path / "churn.csv"
-    assert source_marker(str(file), {}, nobody) is None
+    assert label_source_version(str(file), {}, nobody) is None
     file.write_text("a")
-    before = source_marker(f"file://{file}", {}, nobody)
+    before = label_source_version(f"file://{file}", {}, nobody)
     file.touch()
-    assert source_marker(str(file), {}, nobody) == before
+    assert label_source_version(str(file), {}, nobody) == before
     file.write_text("b")
-    assert source_marker(str(file), {}, nobody) != before
+    assert label_source_version(str(file), {}, nobody) != before
 
 
 def test_a_table_of_postgres_is_asked_for_all_its_rows_without_writing() -> None:
@@ -38,7 +38,7 @@ def test_a_table_of_postgres_is_asked_for_all_its_rows_without_writing() -> None
         asked.append((parameters, query))
         return "2:77"
 
-    assert source_marker(JDBC, {}, ask) == "rows:2:77"
+    assert label_source_version(JDBC, {}, ask) == "rows:2:77"
     [(parameters, query)] = asked
     assert (parameters["host"], parameters["port"], parameters["dbname"]) == ("db", "5433", "crm")
     assert parameters["sslmode"] == "require"
@@ -47,7 +47,7 @@ def test_a_table_of_postgres_is_asked_for_all_its_rows_without_writing() -> None
 
 
 def test_a_database_that_does_not_answer_has_no_state() -> None:
-    assert source_marker(JDBC, {}, lambda parameters, query: None) is None
+    assert label_source_version(JDBC, {}, lambda parameters, query: None) is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_database_that_does_not_answer_has_no_state() -> None:
     ],
 )
 def test_only_a_plain_table_of_postgres_is_asked(source: str) -> None:
-    assert source_marker(source, {}, nobody) is None
+    assert label_source_version(source, {}, nobody) is None
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from medallion_contracts.increment import (
+from medallion_contracts.loader import load_dataset
+from medallion_store.refresh_plan import (
     Commit,
-    Kind,
     LabelSnapshot,
     Published,
+    RefreshKind,
     SilverState,
     gold_contract_hash,
     plan,
 )
-from medallion_contracts.loader import load_dataset
 
 APPEND = Commit(0, "WRITE", "Append", 10)
 PUBLISHED = Published(7, "silver-1", 4, "contract")
@@ -31,17 +31,17 @@ def test_the_first_run_takes_everything() -> None:
     found = plan(
         None, SilverState("silver-1", 1, (Commit(0, "CREATE TABLE", None, None), APPEND)), "contract"
     )
-    assert (found.kind, found.from_version, found.to_version) == (Kind.REBUILD, None, 1)
+    assert (found.kind, found.from_version, found.to_version) == (RefreshKind.FULL, None, 1)
 
 
 def test_a_silver_without_rows_is_nothing_to_publish() -> None:
     created = SilverState("silver-1", 0, (Commit(0, "CREATE TABLE", None, None),))
-    assert plan(None, created, "contract").kind is Kind.NOTHING
+    assert plan(None, created, "contract").kind is RefreshKind.NONE
 
 
 def test_new_rows_are_an_increment_up_to_the_newest_version() -> None:
     found = plan(PUBLISHED, silver(APPEND, Commit(0, "OPTIMIZE", None, 10)), "contract")
-    assert (found.kind, found.from_version, found.to_version) == (Kind.INCREMENT, 4, 6)
+    assert (found.kind, found.from_version, found.to_version) == (RefreshKind.INCREMENT, 4, 6)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_new_rows_are_an_increment_up_to_the_newest_version() -> None:
     ids=lambda commit: f"{commit.operation} {commit.rows}",
 )
 def test_commits_without_new_rows_are_nothing_to_do(commit: Commit) -> None:
-    assert plan(PUBLISHED, silver(commit), "contract").kind is Kind.NOTHING
+    assert plan(PUBLISHED, silver(commit), "contract").kind is RefreshKind.NONE
 
 
 def test_nothing_committed_is_nothing_to_do() -> None:
-    assert plan(PUBLISHED, silver(), "contract").kind is Kind.NOTHING
+    assert plan(PUBLISHED, silver(), "contract").kind is RefreshKind.NONE
 
 
 def test_a_streaming_append_that_does_not_tell_its_rows_is_read() -> None:
     assert (
         plan(PUBLISHED, silver(Commit(0, "STREAMING UPDATE", "Append", None)), "contract").kind
-        is Kind.INCREMENT
+        is RefreshKind.INCREMENT
     )
 
 
@@ -84,27 +84,32 @@ def test_a_streaming_append_that_does_not_tell_its_rows_is_read() -> None:
 )
 def test_what_cannot_be_told_as_an_increment_is_a_rebuild(state: SilverState, reason: str) -> None:
     found = plan(PUBLISHED, state, "contract")
-    assert found.kind is Kind.REBUILD
+    assert found.kind is RefreshKind.FULL
     assert reason in found.reason
 
 
 def test_other_definitions_of_gold_are_a_rebuild() -> None:
-    assert plan(PUBLISHED, silver(), "another contract").kind is Kind.REBUILD
+    assert plan(PUBLISHED, silver(), "another contract").kind is RefreshKind.FULL
 
 
 def test_rejecting_or_releasing_a_row_is_something_to_do() -> None:
     published = replace(PUBLISHED, excluded=frozenset({1}))
-    assert plan(published, silver(), "contract", excluded=[1]).kind is Kind.NOTHING
-    assert plan(published, silver(), "contract", excluded=[1, 2]).kind is Kind.INCREMENT
-    assert plan(published, silver(), "contract", excluded=[]).kind is Kind.INCREMENT
+    assert plan(published, silver(), "contract", excluded=[1]).kind is RefreshKind.NONE
+    assert plan(published, silver(), "contract", excluded=[1, 2]).kind is RefreshKind.INCREMENT
+    assert plan(published, silver(), "contract", excluded=[]).kind is RefreshKind.INCREMENT
 
 
 def test_changed_labels_are_something_to_do_once() -> None:
     published = replace(PUBLISHED, labels="2:77")
     kept = LabelSnapshot("2:77", "sha256:a")
-    assert plan(published, silver(), "contract", labels=kept, marker="sha256:a").kind is Kind.NOTHING
-    assert plan(published, silver(), "contract", labels=kept, marker="sha256:b").kind is Kind.INCREMENT
-    assert plan(published, silver(), "contract", labels=kept, marker=None).kind is Kind.NOTHING, (
+    assert (
+        plan(published, silver(), "contract", labels=kept, source_version="sha256:a").kind is RefreshKind.NONE
+    )
+    assert (
+        plan(published, silver(), "contract", labels=kept, source_version="sha256:b").kind
+        is RefreshKind.INCREMENT
+    )
+    assert plan(published, silver(), "contract", labels=kept, source_version=None).kind is RefreshKind.NONE, (
         "source missing"
     )
 
@@ -112,7 +117,10 @@ def test_changed_labels_are_something_to_do_once() -> None:
 def test_labels_taken_by_a_run_that_died_are_still_to_be_published() -> None:
     kept = LabelSnapshot("3:99", "sha256:b")
     published = replace(PUBLISHED, labels="2:77")
-    assert plan(published, silver(), "contract", labels=kept, marker="sha256:b").kind is Kind.INCREMENT
+    assert (
+        plan(published, silver(), "contract", labels=kept, source_version="sha256:b").kind
+        is RefreshKind.INCREMENT
+    )
 
 
 def test_the_contract_hash_covers_silver_and_every_gold_table() -> None:

@@ -11,8 +11,7 @@ import pytest
 from medallion_contracts.errors import GoldError, SettingsError
 from medallion_ops.alerts.failures import failure_mail, reason
 from medallion_ops.alerts.mail import Mail, compose, message
-
-from .settings_of_tests import settings
+from settings_of_tests import settings
 
 ALERTS = settings().alerts
 

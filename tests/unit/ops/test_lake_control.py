@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import LeaseError, ServiceUnavailable
-from medallion_contracts.lake import LakePaths
 from medallion_ops.control import StreamControl, main
 from medallion_ops.lake_files import delta_storage_options, lake_files
-
-from .settings_of_tests import MARKED, settings
+from medallion_store.lake_paths import LakePaths
+from settings_of_tests import MARKED, settings
 
 
 @pytest.fixture

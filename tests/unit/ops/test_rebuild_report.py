@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medallion_contracts.errors import StreamError
-from medallion_ops.tasks.rebuild import check_as_judged
+from medallion_ops.rebuild.tasks import check_as_judged
 
 NONE = {"missing": 0, "unexpected": 0, "repeated": 0, "changed": 0}
 

@@ -11,12 +11,11 @@ import pytest
 from deltalake import write_deltalake
 
 from medallion_contracts.errors import ParameterError
-from medallion_contracts.lake import LakePaths
 from medallion_contracts.loader import load_dataset
-from medallion_ops.replay import Quarantine, Selection, outcome
-from medallion_ops.tasks.replay import selection
-
-from .settings_of_tests import settings
+from medallion_ops.replay.records import Quarantine, Selection, outcome
+from medallion_ops.replay.tasks import selection
+from medallion_store.lake_paths import LakePaths
+from settings_of_tests import settings
 
 DATASET = load_dataset("customers")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,8 +10,7 @@ import pytest
 
 from medallion_ops.spark.jobs import SparkJob, gold_job, maintenance_job, rebuild_job, stream_job
 from medallion_ops.spark.submission import client_environment, job_conf, supervised_request
-
-from .settings_of_tests import MARKED, settings
+from settings_of_tests import MARKED, settings
 
 JOBS = {
     "stream": stream_job(settings(), "customers", submission="token"),

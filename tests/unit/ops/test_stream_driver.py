@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
-from medallion_contracts.lake import LakePaths
 from medallion_ops.lake_files import lake_files
 from medallion_ops.spark.jobs import SparkJob
-from medallion_ops.spark.stream_driver import (
+from medallion_ops.spark.submission import NOT_FOUND, DriverStatus
+from medallion_ops.streaming.driver import (
     LONGEST_PAUSE_SECONDS,
     SILENT_SECONDS,
     START_SECONDS,
@@ -23,9 +23,8 @@ from medallion_ops.spark.stream_driver import (
     Submission,
     decide,
 )
-from medallion_ops.spark.submission import NOT_FOUND, DriverStatus
-
-from .settings_of_tests import settings
+from medallion_store.lake_paths import LakePaths
+from settings_of_tests import settings
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -209,7 +208,7 @@ def stream(tmp_path: Path) -> Stream:
 
 def test_a_restart_finds_the_driver_that_runs(stream: Stream) -> None:
     assert stream.driver.submit() == "driver-0"
-    verdict = stream.driver.look()
+    verdict = stream.driver.observe()
     assert (verdict.step, verdict.driver_id) == (Step.WAIT, "driver-0")
 
 
@@ -217,9 +216,9 @@ def test_a_crash_before_the_driver_id_was_written_does_not_start_a_second_one(st
     stream.cluster.error = SubmissionUnknown("no answer")
     with pytest.raises(SubmissionUnknown):
         stream.driver.submit()
-    assert stream.driver.look().step is Step.WAIT
+    assert stream.driver.observe().step is Step.WAIT
     stream.beat("driver-0")
-    verdict = stream.driver.look()
+    verdict = stream.driver.observe()
     assert (verdict.step, verdict.driver_id) == (Step.WAIT, "driver-0")
     assert stream.record()["driver_id"] == "driver-0"
 
@@ -228,23 +227,23 @@ def test_a_refused_submission_is_tried_again_at_once(stream: Stream) -> None:
     stream.cluster.error = ServiceUnavailable("connection refused")
     with pytest.raises(ServiceUnavailable):
         stream.driver.submit()
-    assert stream.driver.look().step is Step.SUBMIT
+    assert stream.driver.observe().step is Step.SUBMIT
 
 
 def test_a_driver_that_moved_to_another_worker_is_followed(stream: Stream) -> None:
     stream.driver.submit()
     stream.cluster.states |= {"driver-0": "RELAUNCHING", "driver-7": "RUNNING"}
     stream.beat("driver-7")
-    assert stream.driver.look().driver_id == "driver-7"
+    assert stream.driver.observe().driver_id == "driver-7"
     stream.cluster.states["driver-7"] = "FINISHED"
-    assert stream.driver.look().step is Step.END
+    assert stream.driver.observe().step is Step.END
 
 
 def test_a_stream_that_runs_is_followed_whoever_submitted_it(stream: Stream) -> None:
     stream.driver.submit()
     stream.beat("driver-0")
     stream.files.delete(stream.paths.stream_driver)
-    verdict = stream.driver.look()
+    verdict = stream.driver.observe()
     assert (verdict.step, verdict.driver_id) == (Step.WAIT, "driver-0")
 
 
@@ -253,7 +252,7 @@ def test_of_two_drivers_the_one_that_works_is_kept(stream: Stream) -> None:
     stream.beat("driver-0")
     stream.files.write(stream.paths.stream_driver, {**stream.record(), "token": "lost", "driver_id": None})
     assert stream.driver.submit() == "driver-1"
-    assert stream.driver.look().driver_id == "driver-0"
+    assert stream.driver.observe().driver_id == "driver-0"
     assert stream.cluster.killed == ["driver-1"]
 
 
@@ -261,9 +260,9 @@ def test_the_last_heartbeat_of_a_dead_driver_does_not_distract_from_the_new_one(
     stream.driver.submit()
     stream.beat("driver-0")
     stream.cluster.states["driver-0"] = "FAILED"
-    stream.driver.close(stream.driver.look())
+    stream.driver.close(stream.driver.observe())
     assert stream.driver.submit() == "driver-1"
-    assert stream.driver.look().driver_id == "driver-1"
+    assert stream.driver.observe().driver_id == "driver-1"
     assert stream.cluster.killed == ["driver-0"]  # by close: makes sure of the end
 
 
@@ -272,10 +271,10 @@ def test_a_recovery_is_asked_of_drivers_until_the_stream_runs(stream: Stream) ->
     stream.driver.submit()
     assert "--recover-from-ledger" in stream.cluster.jobs[-1].arguments
     stream.beat("driver-0", state="starting")
-    stream.driver.look()
+    stream.driver.observe()
     assert stream.files.read(stream.paths.recover_request) is not None
     stream.beat("driver-0", state="waiting")
-    stream.driver.look()
+    stream.driver.observe()
     assert stream.files.read(stream.paths.recover_request) is None
     stream.driver.submit()
     assert "--recover-from-ledger" not in stream.cluster.jobs[-1].arguments
@@ -285,7 +284,7 @@ def test_a_recovery_outlasts_the_heartbeat_of_the_driver_that_lost_its_checkpoin
     stream.driver.submit()
     stream.beat("driver-0", state="working")
     stream.files.write(stream.paths.recover_request, {})
-    stream.driver.look()
+    stream.driver.observe()
     assert stream.files.read(stream.paths.recover_request) is not None
 
 
@@ -297,14 +296,14 @@ def test_a_driver_that_cannot_start_says_why() -> None:
 def test_a_file_of_a_newer_release_is_understood(stream: Stream) -> None:
     stream.driver.submit()
     stream.files.write(stream.paths.stream_driver, {**stream.record(), "new_in_the_next_release": 1})
-    assert stream.driver.look().driver_id == "driver-0"
+    assert stream.driver.observe().driver_id == "driver-0"
 
 
 def test_an_end_is_reported_once(stream: Stream) -> None:
     stream.driver.submit()
     stream.cluster.states["driver-0"] = "FAILED"
-    stream.driver.close(stream.driver.look())
-    assert stream.driver.look().step is Step.HOLD  # the pause before the next one
+    stream.driver.close(stream.driver.observe())
+    assert stream.driver.observe().step is Step.HOLD  # the pause before the next one
     assert stream.record()["failures"] == 1
 
 
@@ -312,7 +311,7 @@ def test_a_silent_driver_is_stopped_before_another_is_submitted(stream: Stream) 
     stream.driver.submit()
     old = (datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 1)).isoformat()
     stream.files.write(stream.paths.stream_driver, {**stream.record(), "requested_at": old})
-    verdict = stream.driver.look()
+    verdict = stream.driver.observe()
     assert verdict.step is Step.END
     stream.driver.close(verdict)
     assert stream.cluster.killed == ["driver-0"]
@@ -323,7 +322,7 @@ def test_a_planned_end_resets_the_count_of_failures(stream: Stream) -> None:
     stream.files.write(stream.paths.stream_driver, {**stream.record(), "failures": 3})
     stream.files.write(stream.paths.stop_request, {"owner": "test"})
     stream.cluster.states["driver-0"] = "FINISHED"
-    stream.driver.close(stream.driver.look())
-    assert stream.driver.look().step is Step.HOLD
+    stream.driver.close(stream.driver.observe())
+    assert stream.driver.observe().step is Step.HOLD
     stream.files.delete(stream.paths.stop_request)
-    assert stream.driver.look().step is Step.SUBMIT
+    assert stream.driver.observe().step is Step.SUBMIT

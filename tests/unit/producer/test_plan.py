@@ -31,7 +31,7 @@ def synthetic(count: int | None = 500, **changes: Any) -> list[Planned]:
     return list(plan(parameters, CUSTOMERS, WATERMARK))
 
 
-def moment(planned: Planned) -> datetime:
+def event_time(planned: Planned) -> datetime:
     return datetime.fromisoformat(json.loads(planned.record.value or b"")["updated_at"])
 
 
@@ -41,7 +41,7 @@ def of_kind(planned: Iterable[Planned], kind: str) -> list[Planned]:
 
 class TestTime:
     def test_events_that_share_an_as_of_end_at_it_and_each_is_later_than_the_one_before(self) -> None:
-        moments = [moment(event) for event in synthetic(count=1_000)]
+        moments = [event_time(event) for event in synthetic(count=1_000)]
         assert moments[-1] == AS_OF
         assert AS_OF - moments[0] < SPREAD
         assert all(earlier < later for earlier, later in pairwise(moments))
@@ -86,7 +86,7 @@ class TestFaults:
                 assert found == ()
             elif reason == reasons.FUTURE:  # needs the broker's clock, which the judge does not have
                 assert found == ()
-                assert moment(each) > AS_OF + timedelta(days=36_000)
+                assert event_time(each) > AS_OF + timedelta(days=36_000)
             else:
                 assert found == (reason,)
             kept.add(reason)
@@ -104,16 +104,16 @@ class TestFaults:
         sent = synthetic(late=40)
         late = of_kind(sent, "late")
         assert sent[-40:] == late, "after all others: much newer events of their partition came before"
-        versions = Counter((each.record.key, moment(each)) for each in sent)
+        versions = Counter((each.record.key, event_time(each)) for each in sent)
         assert max(versions.values()) == 1, "no version of that customer and time was sent before"
-        first = min(moment(each) for each in sent if each.kind == "event")
+        first = min(event_time(each) for each in sent if each.kind == "event")
         judge = EventJudge(CUSTOMERS.events)
         customers = {each.record.key for each in of_kind(sent, "event")}
         for each in late:
             assert judge.judge(each.record.value).reasons == ()
             assert each.record.key in customers
             # Older than even the oldest event of this run allows: whichever is compared with, it is late.
-            assert moment(each) < first - WATERMARK
+            assert event_time(each) < first - WATERMARK
 
     def test_an_endless_run_has_fractions_and_waits_for_no_end(self) -> None:
         parameters = Parameters(Source.SYNTHETIC, broken=0.1, duplicated=0.1, late=0.1)
@@ -155,5 +155,5 @@ class TestFiles:
 def test_late_versions_follow_the_stream_s_watermark(watermark: timedelta) -> None:
     parameters = Parameters(Source.SYNTHETIC, count=100, late=5, as_of=AS_OF)
     sent = list(plan(parameters, CUSTOMERS, watermark))
-    first = moment(sent[0])
-    assert all(moment(each) < first - watermark for each in of_kind(sent, "late"))
+    first = event_time(sent[0])
+    assert all(event_time(each) < first - watermark for each in of_kind(sent, "late"))

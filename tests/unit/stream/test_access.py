@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import ParameterError, SettingsError
-from medallion_spark.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.progress import lag_records
 from medallion_spark.stream.source import KafkaAccess, client_options

@@ -11,16 +11,16 @@ import pytest
 
 from medallion_contracts.errors import BalanceError, StreamError
 from medallion_contracts.loader import load_dataset
-from medallion_spark.stream.accounting import (
-    Numbers,
+from medallion_spark.lake.silver_partitions import partition_parts, touched_partitions
+from medallion_spark.stream.batch_balance import (
+    BatchCounts,
     account,
     check_balance,
     check_one_task_each,
     check_written,
     count,
 )
-from medallion_spark.stream.ledger import Source
-from medallion_spark.stream.placement import partition_parts, touched_partitions
+from medallion_spark.stream.ledger import PartitionOffsets
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -53,22 +53,22 @@ def never_asked(_: str) -> Mapping[int, int]:
 
 
 def test_consecutive_offsets_leave_no_gap() -> None:
-    carried = {("customers", 0): Source("customers", 0, 0, 10, watermark=NOON)}
+    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10, watermark=NOON)}
     found = account([group(0, 10, 14)], carried, never_asked)
-    assert found["customers", 0] == Source("customers", 0, 10, 15, read=5, watermark=NOON)
+    assert found["customers", 0] == PartitionOffsets("customers", 0, 10, 15, read=5, watermark=NOON)
 
 
 def test_a_partition_that_nothing_was_read_of_keeps_its_place_and_watermark() -> None:
-    carried = {("customers", 1): Source("customers", 1, 0, 10, 10, watermark=NOON)}
+    carried = {("customers", 1): PartitionOffsets("customers", 1, 0, 10, 10, watermark=NOON)}
     found = account([group(0, 5, 6)], carried, never_asked)
-    assert found["customers", 1] == Source("customers", 1, 10, 10, watermark=NOON)
-    assert found["customers", 0] == Source("customers", 0, 5, 7, read=2, watermark=NOON), (
+    assert found["customers", 1] == PartitionOffsets("customers", 1, 10, 10, watermark=NOON)
+    assert found["customers", 0] == PartitionOffsets("customers", 0, 5, 7, read=2, watermark=NOON), (
         "begins where it begins"
     )
 
 
 def test_offsets_without_records_are_gaps_or_lost() -> None:
-    carried = {("customers", 0): Source("customers", 0, 0, 10)}
+    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10)}
     inside = account([group(0, 10, 19, rows=7)], carried, never_asked)["customers", 0]
     assert (inside.gaps, inside.lost) == (3, 0)
     before = account([group(0, 15, 19)], carried, lambda _: {0: 13})["customers", 0]
@@ -79,7 +79,7 @@ def test_offsets_without_records_are_gaps_or_lost() -> None:
 
 def test_a_watermark_never_goes_back() -> None:
     later = NOON + timedelta(hours=1)
-    carried = {("customers", 0): Source("customers", 0, 0, 10, watermark=later)}
+    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10, watermark=later)}
     assert account([group(0, 10, 14)], carried, never_asked)["customers", 0].watermark == later
     assert (
         account([group(0, 10, 14, watermark=None)], carried, never_asked)["customers", 0].watermark == later
@@ -88,7 +88,7 @@ def test_a_watermark_never_goes_back() -> None:
 
 @pytest.mark.parametrize("rows", [[group(0, 9, 12)], [group(0, 10, 12, rows=4)]])
 def test_offsets_read_twice_are_an_error(rows: list[dict[str, Any]]) -> None:
-    carried = {("customers", 0): Source("customers", 0, 0, 10)}
+    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10)}
     with pytest.raises(BalanceError, match="customers-0"):
         account(rows, carried, never_asked)
 
@@ -107,7 +107,7 @@ def test_repeats_move_candidates_and_keep_the_balance() -> None:
 
 
 def test_more_repeats_than_candidates_are_an_error() -> None:
-    numbers = Numbers(2, {"silver": 2, "duplicate": 0, "late": 0, "rejected": 0}, 0, 0)
+    numbers = BatchCounts(2, {"silver": 2, "duplicate": 0, "late": 0, "rejected": 0}, 0, 0)
     with pytest.raises(BalanceError):
         check_balance(numbers.after_repeats({"duplicate": 3}))
 

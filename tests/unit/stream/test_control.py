@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import LeaseError
-from medallion_contracts.lake import LakePaths
 from medallion_spark.small_files import LocalFiles
-from medallion_spark.stream.control import FORGET_STARTS_SECONDS, Attempts, Lease
+from medallion_spark.stream.control import FORGET_STARTS_SECONDS, AttemptCounter, Lease
+from medallion_store.lake_paths import LakePaths
 
 FILES = LocalFiles()
 
@@ -75,32 +75,34 @@ def test_half_a_file_is_no_holder(paths: LakePaths) -> None:
 
 def test_the_third_exception_of_a_batch_is_reported(paths: LakePaths) -> None:
     for attempt in (1, 2, 3):
-        driver = Attempts(FILES, paths)
+        driver = AttemptCounter(FILES, paths)
         assert driver.begin("q", 7)
         assert driver.failed("q", 7, "BalanceError: it does not add up") == (attempt == 3)
     failure = FILES.read(paths.failure) or {}
     assert (failure["query_id"], failure["batch_id"], failure["attempts"]) == ("q", 7, 3)
     assert failure["error"] == "BalanceError: it does not add up"
-    assert Attempts(FILES, paths).begin("q", 7), "whoever starts it again gets new attempts"
+    assert AttemptCounter(FILES, paths).begin("q", 7), "whoever starts it again gets new attempts"
 
 
 def test_drivers_that_die_without_a_word_are_counted_too(paths: LakePaths) -> None:
     for _ in range(3):
-        assert Attempts(FILES, paths).begin("q", 7)
-    assert not Attempts(FILES, paths).begin("q", 7)
+        assert AttemptCounter(FILES, paths).begin("q", 7)
+    assert not AttemptCounter(FILES, paths).begin("q", 7)
     assert "died each time" in (FILES.read(paths.failure) or {})["error"]
 
 
 def test_the_third_failed_start_in_a_row_is_reported(paths: LakePaths) -> None:
-    ends = [Attempts(FILES, paths).failed_outside("OSError: no chmod") for _ in range(3)]
+    ends = [AttemptCounter(FILES, paths).failed_outside("OSError: no chmod") for _ in range(3)]
     assert ends == [False, False, True]
     failure = FILES.read(paths.failure) or {}
     assert (failure["batch_id"], failure["error"]) == (None, "OSError: no chmod")
-    assert not Attempts(FILES, paths).failed_outside("again"), "whoever starts it again gets new attempts"
+    assert not AttemptCounter(FILES, paths).failed_outside("again"), (
+        "whoever starts it again gets new attempts"
+    )
 
 
 def test_failed_starts_are_forgotten_after_a_good_batch_and_after_a_while(paths: LakePaths) -> None:
-    driver = Attempts(FILES, paths)
+    driver = AttemptCounter(FILES, paths)
     driver.failed_outside("one")
     driver.failed_outside("two")
     driver.succeeded()
@@ -112,13 +114,13 @@ def test_failed_starts_are_forgotten_after_a_good_batch_and_after_a_while(paths:
 
 def test_a_batch_that_ends_well_is_forgotten(paths: LakePaths) -> None:
     for _ in range(2):
-        Attempts(FILES, paths).begin("q", 7)
-    driver = Attempts(FILES, paths)
+        AttemptCounter(FILES, paths).begin("q", 7)
+    driver = AttemptCounter(FILES, paths)
     assert driver.begin("q", 7)
     driver.succeeded()
     assert driver.begin("q", 8)
     assert not driver.failed("q", 8, "x")
-    assert not Attempts(FILES, paths).failed("q", 9, "another batch"), "counts are for one batch"
+    assert not AttemptCounter(FILES, paths).failed("q", 9, "another batch"), "counts are for one batch"
 
 
 def test_small_files_are_replaced_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medallion_contracts.errors import StreamError
-from medallion_spark.stream.parsing import Lateness, _LateTest
+from medallion_spark.verdicts.parse import Lateness, _LateTest
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ALLOWED = timedelta(minutes=10)

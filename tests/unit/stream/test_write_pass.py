@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
-from medallion_spark.stream.deduplicate import REPEATS
-from medallion_spark.stream.write_pass import Written, _Repeats
+from medallion_spark.stream.batch_writer import Written, _Repeats
+from medallion_spark.verdicts.deduplicate import REPEATS
 
 FIRST = pa.table(
     {

@@ -1,0 +1,1 @@
+"""Compilers from contracts to one target each."""

@@ -1,0 +1,1 @@
+"""What both sides of the wall between Airflow and Spark read and write; imports neither of them."""

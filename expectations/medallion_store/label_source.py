@@ -1,0 +1,149 @@
+"""Where an enrichment source is, what people are told of it, and how to tell that it changed.
+
+The gold job and Airflow both ask here, so that they decide alike. A source is a CSV file or a Delta table (a
+path, local or in the lake's account), or `jdbc:postgresql://host/database?table=schema.name`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+AskPostgres = Callable[[Mapping[str, str], str], str | None]
+"""Runs a query in the database that libpq parameters name; the text of its one value, or None: no answer."""
+
+USERNAME, PASSWORD = "MEDALLION_CHURN_USERNAME", "MEDALLION_CHURN_PASSWORD"
+"""Settings with the login to a database; never in the address."""
+
+# Of the parameters in an address, those that libpq knows by the same name and meaning.
+_LIBPQ_TOO = ("sslmode", "sslrootcert")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+_SECONDS = 60
+_CHUNK_BYTES = 2**20
+
+
+def is_jdbc(source: str) -> bool:
+    """Whether an enrichment source is a table of a database."""
+    return source.startswith("jdbc:")
+
+
+def is_csv(source: str) -> bool:
+    """Whether an enrichment source is a CSV file; a path of another kind is a Delta table."""
+    return not is_jdbc(source) and source.lower().endswith((".csv", ".csv.gz"))
+
+
+def jdbc_table(source: str) -> tuple[str, str | None]:
+    """Splits jdbc:postgresql://host/db?table=schema.name into the driver's URL and the table."""
+    parts = urlsplit(source.removeprefix("jdbc:"))
+    options = dict(parse_qsl(parts.query))
+    table = options.pop("table", None)
+    return "jdbc:" + urlunsplit(parts._replace(query=urlencode(options))), table
+
+
+def without_login(source: str) -> str:
+    """The source for messages: no user, no password, no options but the table."""
+    if not is_jdbc(source):
+        return source
+    parts = urlsplit(source.removeprefix("jdbc:"))
+    kept = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "table"])
+    host = parts.hostname or ""
+    place = f"{host}:{parts.port}" if parts.port else host
+    return "jdbc:" + urlunsplit((parts.scheme, place, parts.path, kept, ""))
+
+
+def has_login(source: str) -> bool:
+    """Whether an address of a database names its user or password."""
+    if not is_jdbc(source):
+        return False
+    parts = urlsplit(source.removeprefix("jdbc:"))
+    return "@" in parts.netloc or not {"user", "password"}.isdisjoint(dict(parse_qsl(parts.query)))
+
+
+def label_source_version(
+    source: str | None, storage_options: Mapping[str, str], ask_postgres: AskPostgres
+) -> str | None:
+    """State of an enrichment source: changes when the source does, also without new silver.
+
+    Args:
+        source: as `MEDALLION_CHURN_SOURCE` has it.
+        storage_options: how `deltalake` logs in to the lake; empty for a folder.
+        ask_postgres: asks a database, with its login.
+
+    Returns:
+        None when the source is not there or does not answer, or is one that cannot be asked: a database other
+        than Postgres, or a query in place of a table. Such a source is read whenever there is new silver.
+    """
+    if source is None:
+        return None
+    if is_jdbc(source):
+        return _postgres_version(source, ask_postgres)
+    if is_csv(source):
+        if _is_remote(source):
+            return _remote_file_version(source, storage_options)
+        return _file_version(Path(source.removeprefix("file://")))
+    return _delta_version(source, storage_options)
+
+
+def _is_remote(source: str) -> bool:
+    return "://" in source and not source.startswith("file://")
+
+
+def _delta_version(source: str, storage_options: Mapping[str, str]) -> str | None:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = DeltaTable(source, storage_options=dict(storage_options))
+    except (DeltaError, OSError):
+        return None
+    return f"delta:{table.metadata().id}@{table.version()}"
+
+
+def _file_version(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _remote_file_version(source: str, storage_options: Mapping[str, str]) -> str | None:
+    from deltalake.exceptions import DeltaError
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow.fs import PyFileSystem
+
+    folder, _, name = source.rpartition("/")
+    digest = hashlib.sha256()  # of all of it: the store's times are whole seconds
+    try:
+        files = PyFileSystem(DeltaStorageHandler(folder, dict(storage_options)))
+        with files.open_input_stream(name) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except (DeltaError, OSError):
+        return None
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _postgres_version(source: str, ask: AskPostgres) -> str | None:
+    url, table = jdbc_table(source)
+    parts = urlsplit(url.removeprefix("jdbc:"))
+    if parts.scheme != "postgresql" or not _PLAIN_NAME.fullmatch(table or ""):
+        return None
+    given = dict(parse_qsl(parts.query))
+    parameters = {
+        "host": parts.hostname or "localhost",
+        "port": str(parts.port or 5432),
+        "dbname": parts.path.strip("/"),
+        "connect_timeout": "10",
+        "options": f"-c default_transaction_read_only=on -c statement_timeout={_SECONDS}s",
+        **{name: given[name] for name in _LIBPQ_TOO if name in given},
+    }
+    # Whole rows, in any order: a count alone would miss a changed label.
+    state = ask(
+        parameters,
+        "SELECT count(*) || ':' || coalesce(sum(hashtextextended(source::text, 0)::numeric), 0) "  # noqa: S608 - a plain name
+        f"FROM {table} AS source",
+    )
+    return None if state is None else f"rows:{state}"

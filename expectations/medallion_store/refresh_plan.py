@@ -1,0 +1,215 @@
+"""What the next gold run has to do, decided from the history of silver and the last publication.
+
+Two askers share this rule: the gold job before it reads anything, and Airflow, which asks through the Delta
+log alone and submits no job when the answer is `NONE`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from medallion_contracts.model import Dataset
+
+_ADDS_ROWS = {
+    "WRITE",
+    "STREAMING UPDATE",
+    "CREATE TABLE",
+    "CREATE TABLE AS SELECT",
+}
+_KEEPS_ROWS = {
+    "OPTIMIZE",
+    "VACUUM START",
+    "VACUUM END",
+    "SET TBLPROPERTIES",
+    "UNSET TBLPROPERTIES",
+    "ADD COLUMNS",
+    "CHANGE COLUMN",
+    "UPGRADE PROTOCOL",
+    "COMPUTE STATS",
+}
+
+
+class RefreshKind(StrEnum):
+    """How much of silver a gold run reads."""
+
+    NONE = "nothing"
+    INCREMENT = "increment"
+    FULL = "rebuild"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One version of silver, as Delta's history tells it.
+
+    `rows` is the number of rows it wrote, None when the history does not say.
+    """
+
+    version: int
+    operation: str
+    mode: str | None
+    rows: int | None
+
+    @classmethod
+    def from_history(
+        cls, version: int, operation: str, parameters: Mapping[str, object], metrics: Mapping[str, object]
+    ) -> Commit:
+        """From an entry of Delta's history, as Spark or delta-rs spells it."""
+        mode = parameters.get("mode") or parameters.get("outputMode")
+        written = metrics.get("numOutputRows", metrics.get("num_added_rows"))
+        return cls(
+            version,
+            operation,
+            None if mode is None else str(mode),
+            None if written is None else int(str(written)),
+        )
+
+    @property
+    def keeps_earlier_rows(self) -> bool:
+        """Whether all rows of the version before are still there, as they were."""
+        if self.operation in _KEEPS_ROWS:
+            return True
+        return self.operation in _ADDS_ROWS and (self.mode or "Append").lower() in ("append", "errorifexists")
+
+    @property
+    def adds_rows(self) -> bool:
+        """Whether there may be new rows. An empty append fences a writer or evolves the schema."""
+        return self.operation in _ADDS_ROWS - {"CREATE TABLE"} and self.rows != 0
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the last publication was made of.
+
+    `excluded` are the ids of the rejected rows it left out, `labels` the fingerprint of the enrichment
+    labels it used.
+    """
+
+    publication_id: int
+    silver_table_id: str
+    to_version: int
+    contract_hash: str
+    excluded: frozenset[int] = frozenset()
+    labels: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Published:
+        """From a row of `PUBLISHED_QUERY`."""
+        publication, table_id, version, contract_hash, excluded, labels = row
+        return cls(publication, table_id, version, contract_hash, frozenset(excluded), labels)
+
+
+PUBLISHED_QUERY = (
+    "SELECT p.publication_id, p.silver_table_id, p.to_version, m.contract_hash, m.excluded_rows, "
+    "m.enrichment->>'fingerprint' FROM gold.publications p JOIN staging.manifests m USING (set_id) "
+    "WHERE p.dataset = %s ORDER BY p.publication_id DESC LIMIT 1"
+)
+"""The last publication of a dataset (the one parameter) with the inputs its set was made of."""
+
+
+@dataclass(frozen=True)
+class LabelSnapshot:
+    """The enrichment labels that gold keeps: their fingerprint, and the source's state when last read.
+
+    `source_version` is recorded for a broken source too, so that it is not read every hour.
+    """
+
+    fingerprint: str | None = None
+    source_version: str | None = None
+
+
+@dataclass(frozen=True)
+class SilverState:
+    """Silver now: its identity, its newest version, and the commits its history still holds."""
+
+    table_id: str
+    version: int
+    commits: tuple[Commit, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the whole history is known and nothing in it wrote a row."""
+        return len(self.commits) == self.version + 1 and not any(c.adds_rows for c in self.commits)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer: silver versions after `from_version` up to `to_version`, and why."""
+
+    kind: RefreshKind
+    from_version: int | None
+    to_version: int
+    reason: str
+
+
+def plan(
+    published: Published | None,
+    silver: SilverState,
+    contract_hash: str,
+    *,
+    excluded: Iterable[int] = (),
+    labels: LabelSnapshot | None = None,
+    source_version: str | None = None,
+) -> Plan:
+    """What the next gold run has to do.
+
+    The history of silver must go back to the last published version, or to its beginning before the first
+    publication; versions it does not hold count as lost.
+
+    Args:
+        published: the last publication, None before the first.
+        silver: the state of silver now.
+        contract_hash: `gold_contract_hash` of today's contracts.
+        excluded: ids of the rejected rows in force now.
+        labels: the enrichment labels kept in gold, None when there are none.
+        source_version: state of the enrichment source now; None when it cannot be asked cheaply.
+    """
+    if published is None:
+        if silver.is_empty:
+            return Plan(RefreshKind.NONE, None, silver.version, "silver has no rows yet")
+        return Plan(RefreshKind.FULL, None, silver.version, "nothing has been published yet")
+    last, now = published.to_version, silver.version
+    reason = _rebuild_reason(published, silver, contract_hash)
+    if reason is not None:
+        return Plan(RefreshKind.FULL, last, now, reason)
+    if any(commit.adds_rows for commit in silver.commits if last < commit.version <= now):
+        return Plan(
+            RefreshKind.INCREMENT, last, now, f"silver versions {last + 1} to {now} are not published"
+        )
+    if frozenset(excluded) != published.excluded:
+        return Plan(RefreshKind.INCREMENT, last, now, "rows were rejected or released")
+    kept = labels or LabelSnapshot()
+    if kept.fingerprint != published.labels or (
+        source_version is not None and source_version != kept.source_version
+    ):
+        return Plan(RefreshKind.INCREMENT, last, now, "the enrichment source changed")
+    return Plan(RefreshKind.NONE, last, now, f"silver has no new rows after version {last}")
+
+
+def _rebuild_reason(published: Published, silver: SilverState, contract_hash: str) -> str | None:
+    last, now = published.to_version, silver.version
+    if silver.table_id != published.silver_table_id:
+        return "silver is another table than the one published from"
+    if now < last:
+        return f"silver is at version {now}, before the published version {last}"
+    if contract_hash != published.contract_hash:
+        return "the contracts of gold changed"
+    known = {commit.version: commit for commit in silver.commits}
+    gone = [version for version in range(last + 1, now + 1) if version not in known]
+    if gone:
+        return f"the history of silver no longer holds versions {gone[0]} to {gone[-1]}"
+    for version in range(last + 1, now + 1):
+        commit = known[version]
+        if not commit.keeps_earlier_rows:
+            mode = f" ({commit.mode})" if commit.mode else ""
+            return f"silver was rewritten by {commit.operation}{mode} in version {version}"
+    return None
+
+
+def gold_contract_hash(dataset: Dataset) -> str:
+    """Changes with any contract that gold is computed from: then all of gold is computed anew."""
+    prints = [dataset.silver.fingerprint, *(dataset.gold[name].fingerprint for name in sorted(dataset.gold))]
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()

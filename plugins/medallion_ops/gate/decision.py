@@ -1,0 +1,335 @@
+"""What a person decides about a set that the gate held back, and the rows they keep out of gold.
+
+A question belongs to one set and is asked by one task instance. The answer counts only while that set is the
+newest and still fits gold; the publication reads it here, nothing is passed along in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from medallion_contracts.compile.great_expectations import (
+    Check,
+    compile_suite,
+    has_same_content,
+    version_column,
+)
+from medallion_contracts.compile.postgres import (
+    AUDIT,
+    STAGING,
+    literal,
+    quoted,
+    staging_name,
+    version_table,
+)
+from medallion_contracts.errors import GoldError
+from medallion_contracts.model import Dataset, Severity
+from medallion_ops.gate.verdict import Verdict
+from medallion_ops.manifest import last_publication, manifest, newest_set
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+class Option(StrEnum):
+    """The ways out of a failed gate, as the Airflow UI shows them."""
+
+    KEEP_BLOCKED = "keep blocked"
+    WITHOUT_FAILING_ROWS = "publish without the failing rows"
+    ANYWAY = "publish anyway"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An answer: `refused` says why it does not count; then gold stays as it is."""
+
+    set_id: int
+    option: Option
+    decided_by: str | None
+    decided_at: datetime
+    refused: str | None = None
+
+    @property
+    def option_in_force(self) -> Option:
+        """What is to be done."""
+        return Option.KEEP_BLOCKED if self.refused else self.option
+
+
+def options_for(verdict: Verdict) -> tuple[Option, ...]:
+    """The options a person has: rows can be left out only where every critical failure is about rows."""
+    if verdict.can_leave_rows_out:
+        return tuple(Option)
+    return (Option.KEEP_BLOCKED, Option.ANYWAY)
+
+
+@dataclass(frozen=True)
+class Question:
+    """The last question about a set; `decision` is None while no answer is known here."""
+
+    decision: Decision | None
+
+
+def question_about(connection: psycopg.Connection, set_id: int) -> Question | None:
+    """The last question about a set, None when its run has not asked.
+
+    Raises:
+        GoldError: The run has asked about another set before. Airflow keeps showing a run's first question,
+            so an answer would be about what its person did not see.
+    """
+    asked = connection.execute(
+        "SELECT m.dataset, m.run_id, d.set_id, d.answer, d.answered_by, d.answered_at, d.refused "
+        "FROM staging.manifests AS m JOIN staging.manifests AS shown USING (dataset, run_id) "
+        "JOIN audit.decisions AS d ON d.set_id = shown.set_id "
+        "WHERE m.set_id = %s ORDER BY d.decision_id DESC LIMIT 1",
+        [set_id],
+    ).fetchone()
+    if asked is None:
+        return None
+    dataset, run_id, shown, chosen, by, at, refused = asked
+    if shown != set_id:
+        raise GoldError(
+            f"run {run_id} asked about set {shown} before, and Airflow would show that question again for "
+            f"set {set_id}: let another run ask (airflow dags trigger {dataset}_gold)"
+        )
+    return Question(None if chosen is None else Decision(shown, _known(chosen), by, at, refused))
+
+
+def _known(chosen: str) -> Option:
+    return Option(chosen) if chosen in set(Option) else Option.KEEP_BLOCKED
+
+
+def ask(connection: psycopg.Connection, set_id: int, task: str, options: Iterable[str]) -> None:
+    """Remember which set a task instance shows to people; asking again for the same task changes nothing."""
+    connection.execute(
+        "INSERT INTO audit.decisions (set_id, asked_by_task, options) VALUES (%s, %s, %s) "
+        "ON CONFLICT (asked_by_task) DO NOTHING",
+        [set_id, task, list(options)],
+    )
+
+
+def answer(
+    connection: psycopg.Connection, task: str, chosen: str, decided_by: str | None, decided_at: datetime
+) -> Decision:
+    """Record the answer to the question that a task instance asked.
+
+    Raises:
+        GoldError: That task never asked.
+    """
+    question = connection.execute(
+        "SELECT set_id, options FROM audit.decisions WHERE asked_by_task = %s FOR UPDATE", [task]
+    ).fetchone()
+    if question is None:
+        raise GoldError(f"nothing is known of a question asked by task {task}: clear the task to ask again")
+    set_id, options = question
+    refused = (
+        None
+        if chosen == Option.KEEP_BLOCKED
+        else f"{chosen!r} was not among the options"
+        if chosen not in options
+        else _why_outdated(connection, set_id)
+    )
+    connection.execute(
+        "UPDATE audit.decisions SET answer = %s, answered_by = %s, answered_at = %s, refused = %s "
+        "WHERE asked_by_task = %s",
+        [chosen, decided_by, decided_at, refused, task],
+    )
+    return Decision(set_id, _known(chosen), decided_by, decided_at, refused)
+
+
+def _why_outdated(connection: psycopg.Connection, set_id: int) -> str | None:
+    shown = manifest(connection, set_id)
+    newest = newest_set(connection, shown.dataset)
+    if newest != set_id:
+        return f"the answer is about set {set_id}, but set {newest} has been written since"
+    last = last_publication(connection, shown.dataset)
+    if (last.publication_id if last else None) != shown.base_publication_id:
+        return f"gold has been published since set {set_id} was written"
+    return None
+
+
+def approval_of_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
+    """The decision that lets a set be published although the gate failed it, None when there is none.
+
+    Only the last answer counts, and only to a question that was asked after the gate's last look at the set.
+    """
+    row = connection.execute(
+        "SELECT answer, refused, answered_by, answered_at FROM audit.decisions AS d "
+        "WHERE set_id = %s AND answer IS NOT NULL AND asked_at >= "
+        "(SELECT max(checked_at) FROM audit.gate_results AS g WHERE g.set_id = d.set_id) "
+        "ORDER BY decision_id DESC LIMIT 1",
+        [set_id],
+    ).fetchone()
+    if row is None:
+        return None
+    decision = Decision(set_id, _known(row[0]), row[2], row[3], row[1])
+    return decision if decision.option_in_force is Option.ANYWAY else None
+
+
+def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decision | None:
+    """The decision by which a set leaves rows out that the last publication did not, whichever run wrote it.
+
+    None when it leaves out none that were decided on since.
+    """
+    rows = quoted(AUDIT, "rejected_rows")
+    row = connection.execute(
+        "SELECT d.set_id, d.answered_by, d.answered_at FROM staging.manifests AS m "  # noqa: S608 - own names
+        "CROSS JOIN LATERAL jsonb_array_elements(m.excluded_rows) AS excluded (rejection_id) "
+        f"JOIN {rows} AS r ON r.rejection_id = excluded.rejection_id::bigint "
+        "JOIN audit.decisions AS d ON d.set_id = r.set_id AND d.answer = %s AND d.refused IS NULL "
+        "LEFT JOIN gold.publications AS p ON p.publication_id = m.base_publication_id "
+        "LEFT JOIN staging.manifests AS base ON base.set_id = p.set_id "
+        "WHERE m.set_id = %s AND NOT coalesce(base.excluded_rows @> excluded.rejection_id, false) "
+        "ORDER BY d.answered_at DESC LIMIT 1",
+        [Option.WITHOUT_FAILING_ROWS.value, set_id],
+    ).fetchone()
+    return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2]) if row else None
+
+
+def exclusion_decided(connection: psycopg.Connection, dataset: str, run_id: str) -> Decision:
+    """The decision to publish a run's set without its failing rows.
+
+    Raises:
+        GoldError: Nobody decided so.
+    """
+    row = connection.execute(
+        "SELECT d.set_id, d.answer, d.answered_by, d.answered_at, d.refused FROM audit.decisions AS d "
+        "JOIN staging.manifests AS m USING (set_id) WHERE m.dataset = %s AND m.run_id = %s "
+        "AND d.answer IS NOT NULL ORDER BY d.decision_id DESC LIMIT 1",
+        [dataset, run_id],
+    ).fetchone()
+    decision = Decision(row[0], _known(row[1]), *row[2:]) if row else None
+    if decision is None or decision.option_in_force is not Option.WITHOUT_FAILING_ROWS:
+        raise GoldError(f"nobody decided to leave rows of run {run_id} out: clear its task decide to ask")
+    return decision
+
+
+def reject_failing_rows(
+    connection: psycopg.Connection, dataset: Dataset, verdict: Verdict, decided_by: str | None
+) -> int:
+    """Put the rows that fail critical expectations on the list that increments and rebuilds leave out.
+
+    Without its newest version an entity falls back on the one before: where that one would fail too, it goes
+    on the list with it, back to a version that passes. Doing it again adds nothing. Returns how many rows of
+    this set are on the list now.
+
+    Raises:
+        GoldError: A failed critical expectation is about the table, so leaving rows out cannot help.
+    """
+    if not verdict.can_leave_rows_out:
+        raise GoldError(f"set {verdict.set_id}: not every failed critical expectation is about rows")
+    rows = quoted(AUDIT, "rejected_rows")
+    key, moment = quoted(dataset.key), quoted(dataset.event_time)
+    failed: dict[str, set[str]] = {}
+    for label in verdict.failed_critical:
+        table, name = label.split(".", 1)
+        failed.setdefault(table, set()).add(name)
+    for table, names in failed.items():
+        connection.execute(
+            f"INSERT INTO {rows} AS r (dataset, {key}, {moment}, expectations, set_id, rejected_by) "  # noqa: S608 - contract names
+            f"SELECT %s, f.{key}, f.version, array_agg(DISTINCT f.label), %s::bigint, %s "
+            f"FROM ({_unbound(_rows_to_reject(dataset, table, names, verdict.set_id))}) AS f "
+            f"GROUP BY f.{key}, f.version "
+            f"ON CONFLICT (dataset, {key}, {moment}) WHERE released_at IS NULL DO UPDATE "
+            "SET expectations = ARRAY(SELECT DISTINCT unnest(r.expectations || EXCLUDED.expectations)) "
+            "WHERE NOT r.expectations @> EXCLUDED.expectations",
+            [dataset.name, verdict.set_id, decided_by or "nobody"],
+        )
+    count = connection.execute(
+        f"SELECT count(*) FROM {rows} WHERE set_id = %s AND released_at IS NULL",  # noqa: S608 - contract names
+        [verdict.set_id],
+    ).fetchone()
+    return int(count[0]) if count else 0
+
+
+def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id: int) -> str:
+    """SELECT of key, `version` and failed `label` of the staged rows that must go for a table to pass."""
+    version = version_column(dataset, dataset.gold[table])
+    if version is None:
+        raise GoldError(f"{table}.{min(names)} is about aggregates: their rows cannot be left out one by one")
+    checks = compile_suite(dataset)[table]
+    relations = staged_relations(dataset, table, set_id)
+    failing = _failing([check for check in checks if check.name in names], dataset, version, relations)
+    history, newest = version_table(dataset), dataset.gold[table]
+    if newest.primary_key != (dataset.key,) or not has_same_content(dataset, history, newest):
+        return failing
+    key, moment = quoted(dataset.key), quoted(dataset.event_time)
+    # Every version in the columns of the newest: what only that one has is the same for all.
+    as_newest = ", ".join(
+        f"h.valid_from AS {moment}"
+        if name == dataset.event_time
+        else f"{'h' if name in history.column_names else 'c'}.{quoted(name)}"
+        for name in newest.column_names
+    )
+    would_fail = _failing(
+        [
+            check
+            for check in checks
+            if check.name in names
+            or (
+                check.severity is Severity.CRITICAL
+                and check.is_about_rows
+                and "mostly" not in check.arguments
+            )
+        ],
+        dataset,
+        version,
+        {**relations, "batch": "versions"},
+    )
+    return (
+        f"WITH versions AS (SELECT {as_newest} FROM {relations[history.name]} AS h "  # noqa: S608 - contract names
+        f"JOIN {relations['batch']} AS c ON c.{key} = h.{key} "
+        f"WHERE h.{key} IN (SELECT {key} FROM ({failing}) AS now)), "
+        f"failing AS ({would_fail}), "
+        f"passing AS (SELECT v.{key}, max(v.{moment}) AS since FROM versions AS v WHERE NOT EXISTS "
+        f"(SELECT FROM failing AS f WHERE f.{key} = v.{key} AND f.version = v.{moment}) GROUP BY v.{key}) "
+        f"SELECT f.{key}, f.version, f.label FROM failing AS f LEFT JOIN passing AS p ON p.{key} = f.{key} "
+        "WHERE p.since IS NULL OR f.version > p.since"
+    )
+
+
+def _failing(checks: Iterable[Check], dataset: Dataset, version: str, relations: Mapping[str, str]) -> str:
+    """SELECT of key, `version` and `label` of the rows that fail any of the checks."""
+    return " UNION ALL ".join(
+        f"SELECT f.{quoted(dataset.key)}, f.{quoted(version)} AS version, "  # noqa: S608 - contract names
+        f"{literal(f'{check.table}.{check.name}')} AS label FROM ({_failing_rows(check, relations)}) AS f"
+        for check in checks
+    )
+
+
+def release_row(
+    connection: psycopg.Connection, dataset: Dataset, key: str, version: datetime, by: str
+) -> bool:
+    """Let a rejected row in again: the next write computes its entity anew. False when there is none."""
+    released = connection.execute(
+        f"UPDATE {quoted(AUDIT, 'rejected_rows')} SET released_at = clock_timestamp(), released_by = %s "  # noqa: S608 - contract names
+        f"WHERE dataset = %s AND {quoted(dataset.key)} = %s AND {quoted(dataset.event_time)} = %s "
+        "AND released_at IS NULL",
+        [by, dataset.name, key, version],
+    )
+    return released.rowcount == 1
+
+
+def failing_rows_query(check: Check, dataset: Dataset, set_id: int) -> str:
+    """SELECT of the staged rows of a set that fail a check about rows, all their columns."""
+    return _failing_rows(check, staged_relations(dataset, check.table, set_id))
+
+
+def _failing_rows(check: Check, relations: Mapping[str, str]) -> str:
+    if check.failing_rows is None:
+        raise GoldError(f"{check.table}.{check.name} is about the table, it has no failing rows")
+    return check.failing_rows.format_map(relations)
+
+
+def _unbound(query: str) -> str:
+    """A query whose percent signs psycopg must not take for places of values."""
+    return query.replace("%", "%%")
+
+
+def staged_relations(dataset: Dataset, table: str, set_id: int) -> dict[str, str]:
+    """What the placeholders in a check's SQL stand for: `batch` is the table itself."""
+    relations = {name: quoted(STAGING, staging_name(set_id, name)) for name in dataset.gold}
+    return {**relations, "batch": relations[table]}

@@ -1,0 +1,104 @@
+"""Asks whether gold has anything to do, from Delta's log and Postgres alone: no JVM, no Spark submission."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from medallion_contracts.compile.postgres import AUDIT, quoted
+from medallion_contracts.model import Dataset
+from medallion_ops.gold_database import gold_connection
+from medallion_ops.lake_files import delta_storage_options
+from medallion_ops.settings import GoldSettings, Settings
+from medallion_store.delta_history import silver_state
+from medallion_store.label_source import label_source_version
+from medallion_store.lake_paths import LakePaths
+from medallion_store.refresh_plan import (
+    PUBLISHED_QUERY,
+    LabelSnapshot,
+    Plan,
+    Published,
+    RefreshKind,
+    gold_contract_hash,
+    plan,
+)
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+
+def next_write(settings: Settings, dataset: Dataset) -> Plan:
+    """What the gold job would do now; kind `nothing` when it need not be submitted.
+
+    Raises:
+        ServiceUnavailable: the lake or Postgres does not answer.
+        GoldError: Postgres refused a statement.
+    """
+    with gold_connection(settings.gold.dsn) as connection:
+        published = _last_published(connection, dataset)
+        excluded = _rejected_in_force(connection, dataset)
+        labels = _labels(connection, dataset)
+    storage = delta_storage_options(settings.lake)
+    path = LakePaths(settings.lake.uri, dataset.name).silver
+    silver = silver_state(path, storage, published.to_version if published else None)
+    if silver is None:
+        return Plan(RefreshKind.NONE, None, -1, "silver does not exist yet")
+    return plan(
+        published,
+        silver,
+        gold_contract_hash(dataset),
+        excluded=excluded,
+        labels=labels,
+        source_version=label_source_version(
+            settings.gold.churn_source, storage, _AskWithLogin(settings.gold)
+        ),
+    )
+
+
+class _AskWithLogin:
+    """Asks the database of the enrichment source, with the login of the settings."""
+
+    def __init__(self, gold: GoldSettings) -> None:
+        self._login = {
+            name: value
+            for name, value in (
+                ("user", gold.churn_username),
+                ("password", gold.churn_password.reveal() if gold.churn_password else None),
+            )
+            if value
+        }
+
+    def __call__(self, parameters: Mapping[str, str], query: str) -> str | None:
+        import psycopg
+
+        try:
+            with psycopg.connect(**{**parameters, **self._login}) as connection:  # type: ignore[arg-type]
+                row = connection.execute(query.encode()).fetchone()
+        except psycopg.Error as error:
+            log.warning(
+                "the enrichment source does not answer (%s): its last labels stay", type(error).__name__
+            )
+            return None
+        return str(row[0]) if row else None
+
+
+def _last_published(connection: psycopg.Connection, dataset: Dataset) -> Published | None:
+    row = connection.execute(PUBLISHED_QUERY, [dataset.name]).fetchone()
+    return Published.from_row(row) if row else None
+
+
+def _rejected_in_force(connection: psycopg.Connection, dataset: Dataset) -> list[int]:
+    table = quoted(AUDIT, "rejected_rows")
+    query = f"SELECT rejection_id FROM {table} WHERE dataset = %s AND released_at IS NULL"
+    rows = connection.execute(query, [dataset.name])
+    return [row[0] for row in rows]
+
+
+def _labels(connection: psycopg.Connection, dataset: Dataset) -> LabelSnapshot | None:
+    row = connection.execute(
+        "SELECT fingerprint, marker FROM gold.enrichment_snapshots WHERE dataset = %s", [dataset.name]
+    ).fetchone()
+    return LabelSnapshot(*row) if row else None

@@ -1,0 +1,278 @@
+"""The tasks of the gold DAG, apart from its wiring.
+
+Each finds its set by the run: the newest that the run wrote. Nothing but small summaries goes through XCom,
+so a task can be cleared or retried alone, and always works on what Postgres holds now.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from medallion_contracts.errors import GoldError, StaleStaging
+from medallion_contracts.loader import load_dataset
+from medallion_ops.alerts.mail import send, task_link
+from medallion_ops.gate import episodes, mails
+from medallion_ops.gate.__main__ import EXIT_STALE
+from medallion_ops.gate.decision import exclusion_decided, reject_failing_rows
+from medallion_ops.gate.docs_location import page
+from medallion_ops.gate.verdict import Verdict, verdict_of_set
+from medallion_ops.gold import publication
+from medallion_ops.gold_database import gold_connection
+from medallion_ops.manifest import (
+    Manifest,
+    last_publication,
+    manifest,
+    manifest_of_run,
+    publication_of_set,
+)
+from medallion_ops.migrations.runner import migrate
+from medallion_ops.settings import AlertSettings, GoldSettings, Settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+DECISION_MINUTES = 45
+DECIDE = "decide"
+"""Task id of the question to a person; mails link to it."""
+
+
+def dag_id(dataset: str) -> str:
+    """The DAG that publishes a dataset."""
+    return f"{dataset}_gold"
+
+
+def migrate_gold(dataset: str) -> list[str]:
+    """Bring the gold database forward; gives what was done."""
+    return list(migrate(GoldSettings.from_environment().dsn, load_dataset(dataset)))
+
+
+def has_pending_changes(dataset: str, params: Mapping[str, Any]) -> bool:
+    """Whether there is anything to write, asked from Delta's log and Postgres, without a JVM."""
+    from medallion_ops.gold.pending_changes import next_write
+
+    if params["full"]:
+        log.info("a full write was asked for")
+        return True
+    planned = next_write(Settings.from_environment(), load_dataset(dataset))
+    log.info("%s: %s", planned.kind.value, planned.reason)
+    return planned.kind.value != "nothing"
+
+
+def audit(dataset: str, run_id: str, *, must_pass: bool = False) -> dict[str, Any]:
+    """Check the run's set in a process of its own; gives the gate's summary.
+
+    Raises:
+        AirflowSkipException: The run wrote no set, as there was nothing new after all.
+        AirflowFailException: Staging is gone, or the set failed that `must_pass`: a retry cannot help.
+        GoldError: The gate came to no verdict.
+    """
+    with gold_connection(GoldSettings.from_environment().dsn) as connection:
+        written = manifest_of_run(connection, dataset, run_id)
+    if written is None:
+        raise AirflowSkipException("this run wrote no set: there was nothing new")
+    summary = _run_gate(dataset, written.set_id)
+    if must_pass and not summary["passed"]:
+        failed = GoldError(
+            f"set {written.set_id} still fails without the rows left out: "
+            f"{', '.join(summary['failed_critical'])}; gold stays as it is, the next run asks again"
+        )
+        raise AirflowFailException(str(failed)) from failed
+    return summary
+
+
+def _run_gate(dataset: str, set_id: int) -> dict[str, Any]:
+    """`python -m medallion_ops.gate`; what it logs goes to the task's log line by line."""
+    command = [sys.executable, "-m", "medallion_ops.gate", "--dataset", dataset, "--set-id", str(set_id)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    said: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as gate:
+        try:
+            # Its stdout is one line at the end: the pipe cannot fill up while stderr is read.
+            for line in gate.stderr or ():
+                said.append(line.rstrip())
+                log.info("%s", said[-1])
+            output = gate.stdout.read() if gate.stdout else ""
+        except BaseException:
+            gate.kill()
+            raise
+    if gate.returncode == EXIT_STALE:
+        stale = StaleStaging(said[-1] if said else f"staging of set {set_id} is not what was written")
+        raise AirflowFailException(str(stale)) from stale
+    if gate.returncode:
+        raise GoldError(f"the gate came to no verdict on set {set_id}: {said[-1] if said else 'see the log'}")
+    summary: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return summary
+
+
+def branch_on_gate_result(dataset: str, run_id: str, *, passed: str, failed: str) -> str:
+    """The task that follows the audit, by its verdict."""
+    with gold_connection(GoldSettings.from_environment().dsn) as connection:
+        written, verdict = _set_of_run(connection, dataset, run_id)
+    log.info("set %s: %s", written.set_id, "passed" if verdict.passed else ", ".join(verdict.failed_critical))
+    return passed if verdict.passed else failed
+
+
+def notify(dataset: str, run_id: str) -> list[str]:
+    """Mail what people do not know yet about failed expectations; gives the subjects of the mails."""
+    settings, alerts = GoldSettings.from_environment(), AlertSettings.from_environment()
+    with gold_connection(settings.dsn) as connection:
+        written, verdict = _set_of_run(connection, dataset, run_id)
+        last = last_publication(connection, dataset)
+        base = last.publication_id if last else None
+        # Of a set that was published meanwhile, people still have to know the warnings.
+        kinds = (episodes.Kind.WARNED,) if publication_of_set(connection, written.set_id) else episodes.Kind
+        noted = episodes.note_verdict(connection, dataset, verdict, base, kinds)
+        due = [one for one in noted if one.is_mail_due]
+    subject = mails.Subject(written, verdict, last)
+    links = _links(settings, alerts, written, verdict)
+    blocked = next((one for one in due if one.kind is episodes.Kind.BLOCKED), None)
+    sent = []
+    if due:
+        mail = (
+            # It lists the warnings too.
+            mails.blocked_mail(subject, blocked, DECISION_MINUTES, links)
+            if blocked
+            else mails.warned_mail(subject, links)
+        )
+        send(mail, alerts)
+        sent.append(mail.subject)
+        with gold_connection(settings.dsn) as connection:
+            for episode in due:
+                episodes.note_mail(connection, episode)
+    log.info("mails sent: %s", sent or "none, people know already")
+    return sent
+
+
+def exclude_failing_rows(dataset: str, run_id: str) -> int:
+    """Put the failing rows of the run's set on the list of rejected rows, as a person decided.
+
+    Raises:
+        AirflowFailException: Staging is not what the person saw (a crash of Postgres empties it), so its
+            failing rows cannot be found any more: another run writes and asks again.
+    """
+    with gold_connection(GoldSettings.from_environment().dsn) as connection:
+        decided = exclusion_decided(connection, dataset, run_id)
+        try:
+            publication.refuse_if_stale(
+                connection, load_dataset(dataset), manifest(connection, decided.set_id)
+            )
+        except StaleStaging as stale:
+            raise AirflowFailException(str(stale)) from stale
+        verdict = verdict_of_set(connection, decided.set_id)
+        if verdict is None:
+            raise GoldError(f"the verdict on set {decided.set_id} is gone: clear the run to write again")
+        count = reject_failing_rows(connection, load_dataset(dataset), verdict, decided.decided_by)
+    log.info("%s rows of set %s are left out from now on, by %s", count, decided.set_id, decided.decided_by)
+    return count
+
+
+def keep_blocked(dataset: str, run_id: str) -> None:
+    """End the run as failed: nothing was published.
+
+    Raises:
+        AirflowFailException: Always.
+    """
+    blocked = GoldError(f"gold of {dataset} stays as it is: run {run_id} was kept blocked; staging is kept")
+    raise AirflowFailException(str(blocked)) from blocked
+
+
+def publish(dataset: str, run_id: str) -> dict[str, Any]:
+    """Publish the run's set; gives what changed."""
+    settings = GoldSettings.from_environment()
+    with gold_connection(settings.dsn) as connection:
+        written, _ = _set_of_run(connection, dataset, run_id)
+    try:
+        outcome = publication.publish_set(settings.dsn, load_dataset(dataset), written.set_id)
+    except StaleStaging as stale:
+        # Publishing again cannot mend it; another run writes again from the last publication.
+        raise AirflowFailException(str(stale)) from stale
+    return asdict(outcome)
+
+
+def is_stale(dataset: str, run_id: str) -> bool:
+    """Whether the run wrote a set that only another write can replace: staging is lost, or gold moved on."""
+    settings = GoldSettings.from_environment()
+    with gold_connection(settings.dsn) as connection:
+        written = manifest_of_run(connection, dataset, run_id)
+    return written is not None and publication.is_stale(settings.dsn, load_dataset(dataset), written.set_id)
+
+
+def report(dataset: str, run_id: str) -> dict[str, Any]:
+    """Log what the run did in numbers, and mail the end of a blocked episode."""
+    settings, alerts = GoldSettings.from_environment(), AlertSettings.from_environment()
+    with gold_connection(settings.dsn) as connection:
+        written, verdict = _set_of_run(connection, dataset, run_id)
+        published = publication_of_set(connection, written.set_id)
+        blocked = episodes.open_episode(connection, dataset, episodes.Kind.BLOCKED)
+    if published is None:
+        raise GoldError(f"set {written.set_id} is not published")
+    if blocked is not None:
+        link = task_link(alerts, dag_id(dataset), run_id)
+        send(mails.released_mail(dataset, published, {"Airflow run": link} if link else {}), alerts)
+        with gold_connection(settings.dsn) as connection:
+            episodes.close(connection, blocked)
+    for table, rows in published.rows.items():
+        log.info("%s: %s", table, ", ".join(f"{count:,} {what}" for what, count in rows.items()))
+    return {
+        "publication_id": published.publication_id,
+        "decision": published.decision,
+        "silver_version": published.to_version,
+        "expectations": len(verdict.findings),
+        "warnings": list(verdict.failed_warnings),
+        "rows": published.rows,
+    }
+
+
+def set_of_run(dataset: str, run_id: str) -> tuple[Manifest, Verdict]:
+    """The newest set that a run wrote, and the gate's verdict on it.
+
+    Raises:
+        GoldError: The run wrote none, or it was not checked.
+    """
+    with gold_connection(GoldSettings.from_environment().dsn) as connection:
+        return _set_of_run(connection, dataset, run_id)
+
+
+def decision_links(written: Manifest, verdict: Verdict) -> Mapping[str, str]:
+    """Addresses for whoever has to decide."""
+    return _links(GoldSettings.from_environment(), AlertSettings.from_environment(), written, verdict)
+
+
+def _set_of_run(connection: psycopg.Connection, dataset: str, run_id: str) -> tuple[Manifest, Verdict]:
+    written = manifest_of_run(connection, dataset, run_id)
+    if written is None:
+        raise GoldError(f"run {run_id} wrote no set of {dataset}: clear its task write")
+    verdict = verdict_of_set(connection, written.set_id)
+    if verdict is None:
+        raise GoldError(f"set {written.set_id} of run {run_id} was not checked: clear the run's task audit")
+    return written, verdict
+
+
+def _links(
+    settings: GoldSettings, alerts: AlertSettings, written: Manifest, verdict: Verdict
+) -> dict[str, str]:
+    links: dict[str, str] = {}
+    run = task_link(alerts, dag_id(written.dataset), written.run_id)
+    question = task_link(alerts, dag_id(written.dataset), written.run_id, DECIDE)
+    if run and question:
+        links["Airflow run"] = run
+        if not verdict.passed:
+            links["Decide in Airflow"] = f"{question}/required_actions"
+    if settings.data_docs_url:
+        for table in sorted({finding.table for finding in verdict.failed}):
+            address = page(written.dataset, table, written.set_id, written.created_at)
+            links[f"Data Docs of {table}"] = f"{settings.data_docs_url.rstrip('/')}/{address}"
+    return links

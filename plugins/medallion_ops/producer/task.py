@@ -1,0 +1,83 @@
+"""One run of the producer as an Airflow task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from medallion_contracts.errors import ParameterError
+from medallion_ops.producer.parameters import Parameters, Source
+from medallion_ops.settings import KafkaSettings, StreamSettings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def parameters(given: Mapping[str, Any], run_after: datetime) -> Parameters:
+    """The producer's parameters out of a DAG run's.
+
+    Events that the producer makes are dated by the run, not by the clock, where that is possible: a retry
+    then sends the same bytes again, which the stream finds to be duplicates.
+
+    Raises:
+        ParameterError: They are not valid; lists all problems.
+    """
+    as_of = given.get("as_of")
+    try:
+        wanted = datetime.fromisoformat(as_of) if as_of else None
+    except ValueError as error:
+        problem = f"as_of: {as_of!r} is no ISO 8601 time"
+        raise ParameterError("the producer's parameters are not valid", [problem]) from error
+    known = {name: value for name, value in given.items() if name in Parameters.__dataclass_fields__}
+    known |= {"source": Source(given["source"]), "file": Path(given["file"]) if given.get("file") else None}
+    asked = Parameters(**{**known, "as_of": wanted})
+    if wanted is not None or asked.is_endless or asked.source.is_sent_as_it_is:
+        return asked
+    return Parameters(**{**known, "as_of": run_after})
+
+
+class ProducerOperator(BaseOperator):
+    """Checks the topic, sends what the run's parameters say, and gives the counts.
+
+    Progress is in the task's log. A task that is stopped (marked, cleared, or timed out) hands over what is
+    under way, and ends.
+    """
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset
+        self._stop = Event()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the producer.
+
+        Raises:
+            AirflowFailException: The parameters are not valid, which a retry cannot help; nothing was sent.
+            SourceError: The source cannot be read; nothing was sent.
+            ServiceUnavailable: The broker does not answer, or did not acknowledge a record.
+        """
+        # Kafka's client takes a while to load.
+        from medallion_ops.producer.sending import Run
+
+        given = {**context["params"], "dataset": self.dataset}
+        try:
+            wanted = parameters(given, context["dag_run"].run_after)
+        except ParameterError as error:
+            raise AirflowFailException(str(error)) from error
+        watermark = timedelta(minutes=StreamSettings.from_environment().watermark_minutes)
+        run = Run(wanted, KafkaSettings.from_environment(), watermark)
+        try:
+            run.execute(self._stop)
+        finally:
+            self.log.info("%s", run.summary.as_json())
+        return run.summary.as_json()
+
+    def on_kill(self) -> None:
+        """Ask the run to end; what was handed over is still acknowledged."""
+        self._stop.set()

@@ -1,0 +1,1 @@
+"""The rebuild of silver and gold in Airflow."""

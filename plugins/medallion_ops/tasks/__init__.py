@@ -1,1 +1,0 @@
-"""What the tasks of the DAGs do, apart from Airflow's wiring."""

@@ -1,0 +1,281 @@
+"""The lake tables of the stream: their columns, and appends that are safe to repeat.
+
+The tasks of a Spark job write the data files (module `data_files`). Tables are created, read in the log and
+committed to by `deltalake`: that takes milliseconds where a Spark job takes a second.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from medallion_contracts.compile.arrow import arrow_schema
+from medallion_contracts.errors import StreamError
+from medallion_contracts.model import Dataset
+from medallion_spark.lake.data_files import DataFile, FileLayout, written_at
+from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_store.lake_paths import LakePaths
+
+_ANEW = "move the table's folder away, and let a rebuild make it anew from bronze"
+FENCED = 2**63 - 1
+"""txnVersion of the empty commit that shuts out a query for good."""
+
+_MOMENT = pa.timestamp("us", tz="UTC")
+_HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+_BATCH = [("_query_id", pa.string()), ("_batch_id", pa.int64())]
+_VERDICT = [("verdict", pa.string()), ("reasons", pa.list_(pa.string())), ("contract_hash", pa.string())]
+_RECORD = [
+    ("key", pa.binary()),
+    ("value", pa.binary()),
+    ("topic", pa.string()),
+    ("partition", pa.int32()),
+    ("offset", pa.int64()),
+    ("timestamp", _MOMENT),
+    ("timestamp_type", pa.int32()),
+    ("headers", _HEADERS),
+]
+BRONZE_SCHEMA = pa.schema(
+    [*_RECORD, ("ingested_at", _MOMENT), ("ingest_date", pa.date32()), *_BATCH, *_VERDICT]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("quarantine_id", pa.string()),
+        *_RECORD,
+        ("quarantined_at", _MOMENT),
+        ("ingest_date", pa.date32()),
+        *_BATCH,
+        *_VERDICT,
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A version of a table that an append made, and how many rows it holds."""
+
+    table: str
+    version: int
+    rows: int
+
+
+@dataclass
+class LakeTable:
+    """One Delta table of the lake.
+
+    `statistics` are the columns whose smallest and largest value per file are kept: they cost time for each
+    row, so only what a reader of ours filters by.
+    """
+
+    name: str
+    path: str
+    access: LakeAccess
+    schema: pa.Schema
+    partitioned_by: tuple[str, ...]
+    statistics: tuple[str, ...]
+    properties: Mapping[str, str] = field(default_factory=dict)
+    _log: DeltaTable | None = field(default=None, init=False, repr=False)
+
+    def prepare(self) -> None:
+        """Create the table, or add the columns that its contract has got since.
+
+        Raises:
+            StreamError: the table has a column of another type, or is partitioned otherwise.
+        """
+        try:
+            self.log()
+        except TableNotFoundError:
+            DeltaTable.create(
+                self.path,
+                schema=self.schema,
+                mode="ignore",
+                partition_by=list(self.partitioned_by),
+                configuration={
+                    "delta.dataSkippingStatsColumns": ",".join(self.statistics),
+                    # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
+                    "delta.checkpointInterval": "100",
+                    **self.properties,
+                },
+                storage_options=delta_storage_options(self.access),
+            )
+        self._evolve()
+
+    def _evolve(self) -> None:
+        log = self.log()
+        there = {f.name: f.type for f in log.schema().fields}
+        wanted = {f.name: f for f in _delta_fields(self.schema)}
+        if tuple(log.metadata().partition_columns) != self.partitioned_by:
+            raise StreamError(
+                f"{self.path} is partitioned by {', '.join(log.metadata().partition_columns) or 'nothing'}, "
+                f"its contract says {', '.join(self.partitioned_by)}: {_ANEW}"
+            )
+        other = [name for name, field_ in wanted.items() if name in there and there[name] != field_.type]
+        if other:
+            raise StreamError(f"{self.path}: the contract changed the type of {', '.join(other)}: {_ANEW}")
+        new = [field_ for name, field_ in wanted.items() if name not in there]
+        if new:
+            log.alter.add_columns(new)
+            self._log = None
+
+    def log(self) -> DeltaTable:
+        """The table's log as it is now."""
+        if self._log is None:
+            self._log = DeltaTable(self.path, storage_options=delta_storage_options(self.access))
+        else:
+            self._log.update_incremental()
+        return self._log
+
+    def version(self) -> int:
+        """The newest version."""
+        return int(self.log().version())
+
+    def files(self) -> pa.Table:
+        """The files of the newest version: `path`, `partition.<column>`, `min.<column>`, `max.<column>`."""
+        return pa.table(self.log().get_add_actions(flatten=True))
+
+    def holds(self, app_id: str, batch_id: int) -> bool:
+        """Whether the app has committed the batch.
+
+        Raises:
+            StreamError: the app is fenced off.
+        """
+        return self._holds(self.log(), app_id, batch_id)
+
+    @staticmethod
+    def _holds(log: DeltaTable, app_id: str, batch_id: int) -> bool:
+        last = log.transaction_version(app_id)
+        if last == FENCED:
+            raise StreamError(
+                f"query {app_id.partition(':')[0]} was ended by a recovery and another one follows it: "
+                "start without the old checkpoint"
+            )
+        return last is not None and last >= batch_id
+
+    def fence(self, app_id: str) -> bool:
+        """Refuse all further batches of the app, by an empty commit; False when that was so already."""
+        log = self.log()
+        if log.transaction_version(app_id) == FENCED:
+            return False
+        self._commit(log, [], Transaction(app_id, FENCED), f"{app_id} is closed")
+        return True
+
+    @property
+    def layout(self) -> FileLayout:
+        """How `data_files` writes this table's files."""
+        return FileLayout(self.path, self.access, self.schema, self.partitioned_by, self.statistics)
+
+    def append(self, files: Sequence[DataFile], app_id: str, batch_id: int) -> Commit:
+        """Append the files as the app's batch; a batch that is there already is left as it is.
+
+        Raises:
+            StreamError: another driver has committed the batch meanwhile.
+        """
+        log = self.log()
+        if self._holds(log, app_id, batch_id):
+            return self.committed(app_id, batch_id)
+        # It names this very attempt.
+        label = f"{_label(app_id, batch_id)}{uuid.uuid4().hex}"
+        try:
+            # On top of the very log looked at above: a commit of the same app in between is a conflict.
+            self._commit(log, files, Transaction(app_id, batch_id), label)
+        except CommitFailedError as error:
+            raise StreamError(
+                f"{self.path}: the commit of batch {batch_id} failed ({error}): another driver writes for "
+                "the same query, or the table was replaced"
+            ) from error
+        return self.committed(app_id, batch_id, label)
+
+    def _commit(
+        self, log: DeltaTable, files: Sequence[DataFile], transaction: Transaction, label: str
+    ) -> None:
+        now = written_at()
+        log.create_write_transaction(
+            [AddAction(f.path, f.bytes, dict(f.partition), now, True, f.statistics) for f in files],
+            mode="append",
+            schema=log.schema(),
+            partition_by=list(self.partitioned_by),
+            commit_properties=CommitProperties(
+                # As Spark's own commits tell it in the table's history.
+                custom_metadata={
+                    "userMetadata": label,
+                    "operationMetrics": {
+                        "numFiles": str(len(files)),
+                        "numOutputRows": str(sum(f.rows for f in files)),
+                        "numOutputBytes": str(sum(f.bytes for f in files)),
+                    },
+                },
+                app_transactions=[transaction],
+            ),
+        )
+
+    def committed(self, app_id: str, batch_id: int, label: str | None = None) -> Commit:
+        """The commit of the app's batch; with `label`, the one of this attempt.
+
+        Raises:
+            StreamError: there is no such commit.
+        """
+        wanted = label or _label(app_id, batch_id)
+        log = self.log()
+        for limit in (20, None):
+            for entry in log.history(limit):
+                if str(entry.get("userMetadata", "")).startswith(wanted):
+                    rows = int(entry["operationMetrics"]["numOutputRows"])
+                    return Commit(self.name, int(entry["version"]), rows)
+        raise StreamError(
+            f"{self.path} has no commit of batch {batch_id} by this driver: "
+            "another one writes for the same query"
+        )
+
+
+def _label(app_id: str, batch_id: int) -> str:
+    return f"{app_id}:{batch_id}:"
+
+
+def _delta_fields(schema: pa.Schema) -> Sequence[Field]:
+    return Schema.from_arrow(schema).fields
+
+
+@dataclass(frozen=True)
+class StreamTables:
+    """The tables that a micro-batch writes, in the order of their commits (silver and quarantine at once)."""
+
+    bronze: LakeTable
+    silver: LakeTable
+    quarantine: LakeTable
+
+    def prepare(self) -> None:
+        """Create what is missing; see `LakeTable.prepare`."""
+        for table in (self.bronze, self.silver, self.quarantine):
+            table.prepare()
+
+
+def stream_tables(paths: LakePaths, dataset: Dataset, access: LakeAccess) -> StreamTables:
+    """The tables of a dataset."""
+    silver = dataset.silver
+    return StreamTables(
+        bronze=LakeTable(
+            "bronze", paths.bronze, access, BRONZE_SCHEMA, ("ingest_date",), ("offset", "_batch_id")
+        ),
+        silver=LakeTable(
+            "silver",
+            paths.silver,
+            access,
+            arrow_schema(silver),
+            silver.partitioned_by,
+            (dataset.event_time,),
+            {"delta.enableChangeDataFeed": "true"},
+        ),
+        quarantine=LakeTable(
+            "quarantine",
+            paths.quarantine,
+            access,
+            QUARANTINE_SCHEMA,
+            ("ingest_date",),
+            ("quarantined_at", "_batch_id"),
+        ),
+    )

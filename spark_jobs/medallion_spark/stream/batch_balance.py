@@ -1,0 +1,190 @@
+"""The numbers of a micro-batch: one pass over its records in Spark, the sums in plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from medallion_contracts.errors import BalanceError, StreamError
+from medallion_contracts.model import Dataset
+from medallion_spark.stream.ledger import PartitionOffsets, Sources
+from medallion_spark.verdicts.parse import key_mismatch
+
+SILVER, DUPLICATE, LATE, REJECTED = "silver", "duplicate", "late", "rejected"
+VERDICTS = (SILVER, DUPLICATE, LATE, REJECTED)
+
+Row = Mapping[str, Any]
+
+
+def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
+    """The numbers by Kafka partition, task and hour of event time.
+
+    Args:
+        records: of `parse_records`, with `verdict` and `task`.
+        dataset: its contracts.
+
+    Returns:
+        rows with `topic`, `partition`, `task`, `hour` (null for what does not go to silver), `rows`, each
+        verdict's count, `key_mismatch`, `with_unknown`, `smallest_offset`, `largest_offset`,
+        `largest_bytes` (of a record), `watermark` (largest valid event time), `earliest` and `latest` event
+        time of what goes to silver.
+    """
+    event_time = F.col(f"fields.{dataset.event_time}")
+    to_silver = F.col("verdict") == SILVER
+    hour = F.when(to_silver, F.floor(F.unix_seconds(event_time) / 3600)).alias("hour")
+    numbers = [
+        F.count(F.lit(1)).alias("rows"),
+        *(F.count_if(F.col("verdict") == verdict).alias(verdict) for verdict in VERDICTS),
+        F.count_if(key_mismatch(dataset)).alias("key_mismatch"),
+        F.count_if(F.size("unknown") > 0).alias("with_unknown"),
+        F.min("offset").alias("smallest_offset"),
+        F.max("offset").alias("largest_offset"),
+        F.max(_bytes()).alias("largest_bytes"),
+        F.max("event_time").alias("watermark"),
+        F.min(F.when(to_silver, event_time)).alias("earliest"),
+        F.max(F.when(to_silver, event_time)).alias("latest"),
+    ]
+    groups = records.groupBy("topic", "partition", "task", hour).agg(*numbers)
+    rows: list[Row] = groups.toArrow().to_pylist()
+    return rows
+
+
+def _bytes() -> Column:
+    """Bytes of a record: its key, value and headers."""
+    headers = F.aggregate(
+        "headers",
+        F.lit(0),
+        lambda so_far, header: so_far + _length(header["key"]) + _length(header["value"]),
+    )
+    return _length(F.col("key")) + _length(F.col("value")) + F.coalesce(headers, F.lit(0))
+
+
+def _length(value: Column) -> Column:
+    return F.coalesce(F.octet_length(value), F.lit(0))
+
+
+@dataclass(frozen=True)
+class BatchCounts:
+    """Counts of a batch."""
+
+    read: int
+    verdicts: Mapping[str, int]
+    key_mismatch: int
+    with_unknown: int
+
+    @property
+    def quarantine(self) -> int:
+        """Rows that quarantine gets."""
+        return self.verdicts[LATE] + self.verdicts[REJECTED]
+
+    def after_repeats(self, repeats: Mapping[str, int]) -> BatchCounts:
+        """The counts when so many candidates turned out to be duplicates and conflicts."""
+        duplicates, conflicts = repeats.get("duplicate", 0), repeats.get("conflict", 0)
+        verdicts = dict(self.verdicts)
+        verdicts[SILVER] -= duplicates + conflicts
+        verdicts[DUPLICATE] += duplicates
+        verdicts[REJECTED] += conflicts
+        return BatchCounts(self.read, verdicts, self.key_mismatch, self.with_unknown)
+
+
+def count(rows: Sequence[Row]) -> BatchCounts:
+    """The counts of a batch, from `summarise`."""
+
+    def total(name: str) -> int:
+        return sum(row[name] for row in rows)
+
+    return BatchCounts(
+        total("rows"),
+        {verdict: total(verdict) for verdict in VERDICTS},
+        total("key_mismatch"),
+        total("with_unknown"),
+    )
+
+
+def check_one_task_each(rows: Sequence[Row]) -> None:
+    """Lateness was judged along one task for each Kafka partition.
+
+    Raises:
+        StreamError: a partition was read by several tasks.
+    """
+    tasks: dict[tuple[str, int], set[int]] = {}
+    for row in rows:
+        tasks.setdefault((row["topic"], row["partition"]), set()).add(row["task"])
+    split = [f"{topic}-{partition}" for (topic, partition), ids in tasks.items() if len(ids) > 1]
+    if split:
+        raise StreamError(
+            f"{', '.join(sorted(split))} was read by several tasks, so lateness was judged wrongly: "
+            "remove the source option minPartitions"
+        )
+
+
+def account(
+    rows: Sequence[Row], carried: Sources, earliest: Callable[[str], Mapping[int, int]]
+) -> dict[tuple[str, int], PartitionOffsets]:
+    """What the batch did with each Kafka partition's offsets.
+
+    Args:
+        rows: of `summarise`.
+        carried: of the ledger's newest row.
+        earliest: asks the broker for the first offset it still has, by partition of a topic; only called when
+            offsets are missing at the beginning.
+
+    Raises:
+        BalanceError: offsets were read that an earlier batch had accounted for, or more than there can be.
+    """
+    sources = {
+        key: PartitionOffsets(
+            key[0], key[1], source.until_offset, source.until_offset, watermark=source.watermark
+        )
+        for key, source in carried.items()
+    }
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["topic"], row["partition"]), []).append(row)
+    for (topic, partition), group in groups.items():
+        first = min(row["smallest_offset"] for row in group)
+        until = max(row["largest_offset"] for row in group) + 1
+        read = sum(row["rows"] for row in group)
+        before = sources.get((topic, partition))
+        expected = before.from_offset if before else first
+        missing = until - expected - read
+        if first < expected or missing < 0:
+            raise BalanceError(
+                f"{topic}-{partition}: {read} records at offsets {first} to {until - 1}, "
+                f"but the ledger says all before {expected} are done: offsets were read twice"
+            )
+        lost = 0
+        if first > expected:
+            lost = max(0, min(earliest(topic).get(partition, expected), first) - expected)
+        marks = [row["watermark"] for row in group] + [before.watermark if before else None]
+        known = [mark for mark in marks if mark is not None]
+        sources[topic, partition] = PartitionOffsets(
+            topic, partition, expected, until, read, missing - lost, lost, max(known, default=None)
+        )
+    return sources
+
+
+def check_balance(numbers: BatchCounts) -> None:
+    """Each record read has one verdict.
+
+    Raises:
+        BalanceError: names the counts.
+    """
+    total = sum(numbers.verdicts.values())
+    if numbers.read != total or min(numbers.verdicts.values()) < 0:
+        counts = ", ".join(f"{verdict} {n}" for verdict, n in numbers.verdicts.items())
+        raise BalanceError(f"{numbers.read} records were read, but the verdicts are {counts}: {total} in all")
+
+
+def check_written(table: str, written: int, expected: int) -> None:
+    """The table gets, or has got, as many rows of the batch as there are verdicts for it.
+
+    Raises:
+        BalanceError: names the counts.
+    """
+    if written != expected:
+        raise BalanceError(f"{table} has {written} rows of the batch, the verdicts say {expected}")

@@ -1,0 +1,336 @@
+"""Runs the stream until it is asked to stop, a batch fails, or the driver is killed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from deltalake.exceptions import DeltaError
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from medallion_contracts.errors import LeaseError, MedallionError, ServiceUnavailable, StreamError
+from medallion_contracts.model import Dataset
+from medallion_spark.lake.tables import stream_tables
+from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.spark_session import EXECUTOR_WAIT_SECONDS, executor_count, no_executor
+from medallion_spark.small_files import SmallFiles, small_files
+from medallion_spark.stream.batch import MicroBatches
+from medallion_spark.stream.control import STALE_STREAM_SECONDS, AttemptCounter, HeartbeatThread, Lease
+from medallion_spark.stream.ledger import Ledger
+from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.progress import ProgressTable
+from medallion_spark.stream.recovery import last_query, offsets_after, recover
+from medallion_spark.stream.source import KafkaAccess, earliest_offsets, read_stream
+from medallion_store.lake_paths import LakePaths
+
+logger = logging.getLogger(__name__)
+
+SESSION_SETTINGS = {
+    # Our shuffles are small and have a task a core: planning again after each stage finds nothing better.
+    "spark.sql.adaptive.enabled": "false",
+    # A micro-batch is in memory for seconds: looking for its best encoding costs more than it saves.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # Dictionaries are a third of a write's time; OPTIMIZE makes them when it makes large files.
+    "spark.hadoop.parquet.enable.dictionary": "false",
+}
+"""What the stream's session has beyond that of every job."""
+
+LOOK_SECONDS = 1
+"""How often the driver looks for a stop request and for executors."""
+COMMIT_WAIT_SECONDS = 10
+
+
+class _Stopping(Exception):
+    """Ends a batch that has not begun when the stream is about to stop."""
+
+
+class Stream:
+    """One run of the streaming query of a dataset."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        dataset: Dataset,
+        lake: LakeAccess,
+        kafka: KafkaAccess,
+        options: StreamOptions,
+    ) -> None:
+        self._spark = spark
+        self._dataset = dataset
+        self._kafka = kafka
+        self._options = options
+        self._paths = LakePaths(lake.uri, dataset.name)
+        storage = delta_storage_options(lake)
+        self._files: SmallFiles = small_files(spark, lake.uri)
+        self._lease = Lease(self._files, self._paths.lease, "stream")
+        self._attempts = AttemptCounter(self._files, self._paths)
+        self._progress = ProgressTable(self._paths.progress, storage)
+        self._ledger = Ledger(self._paths.ledger, storage)
+        self._tables = stream_tables(self._paths, dataset, lake)
+        self._batches: MicroBatches | None = None
+        self._query: StreamingQuery | None = None
+        self._busy = threading.Lock()
+        self._stopping = threading.Event()
+        self._error: BaseException | None = None
+        self._gave_up = False
+        self._state: dict[str, Any] = {"state": "starting"}
+
+    def run(self) -> None:
+        """Stream until a stop request (or a failure that was reported); returns when all is written.
+
+        Raises:
+            LeaseError: another writer holds silver.
+            ServiceUnavailable: the broker does not answer, or no executor is left.
+            StreamError: a batch failed; nothing of it is lost, and the next run takes it up.
+        """
+        if self._is_stop_requested():
+            logger.info("%s is there: not starting", self._paths.stop_request)
+            return
+        self._lease.acquire(wait_seconds=STALE_STREAM_SECONDS + 5)
+        pulse = HeartbeatThread(self._files, self._paths, self._lease, self._heartbeat)
+        try:
+            pulse.start()
+            query = self._prepare_and_start()
+            if query is None:
+                return
+            self._query = query
+            if self._state["state"] == "starting":  # no batch has begun: an idle stream is not a starting one
+                self._state["state"] = "waiting"
+            logger.info("query %s reads %s", query.id, self._dataset.topic)
+            self._watch(query)
+        finally:
+            self._state["state"] = "stopped" if self._stopping.is_set() else "ended"
+            pulse.stop()
+            pulse.beat()
+            if self._query is None or not self._query.isActive:
+                # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
+                self._lease.release()
+
+    def _prepare_and_start(self) -> StreamingQuery | None:
+        """Tables made ready and the query started; None when that failed and a person has to mend it.
+
+        A supervisor would start this driver again and again: then `failure.json` tells, and it ends well.
+        """
+        try:
+            self._tables.prepare()
+            self._ledger.prepare()
+            self._progress.prepare()
+            return self._start(self._starting_offsets())
+        except LeaseError:
+            raise  # silver is held by another: the next start finds it otherwise
+        except StreamError as error:
+            self._attempts.cannot_start(str(error))
+            logger.error("cannot start: %s", error)
+        except MedallionError:
+            raise  # a service that is away: the next start finds it otherwise
+        except Exception as error:
+            if not self._attempts.failed_outside(reason_of(error)):
+                raise
+            logger.exception("cannot start")
+        return None
+
+    def _starting_offsets(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Where a query without a checkpoint begins; None when Spark's checkpoint (or an empty lake) says it.
+
+        Raises:
+            StreamError: the checkpoint is gone and nobody asked for a recovery, or there is nothing to do.
+        """
+        checkpoint = self._files.read(f"{self._paths.checkpoint}/metadata")
+        # A driver killed right after it recovered leaves a checkpoint without offsets: look once more.
+        if checkpoint is not None and self._ledger.last_batch(str(checkpoint["id"])) is not None:
+            return None
+        if checkpoint is None and self._options.recover_from_ledger:
+            recover(self._spark, self._tables, self._ledger, self._new_batches)
+        elif checkpoint is None and last_query(self._tables.bronze, self._ledger) is not None:
+            raise StreamError(
+                f"{self._paths.checkpoint} is gone, but {self._paths.bronze} has records: reading the topics "
+                "from their beginning would take them twice; start with --recover-from-ledger"
+            )
+        carried = self._ledger.carried()
+        if not carried.sources:
+            return None
+        partitions = {topic: earliest_offsets(self._spark, self._kafka, topic) for topic in self._topics}
+        return offsets_after(carried, partitions)
+
+    @property
+    def _topics(self) -> tuple[str, str]:
+        return self._dataset.topic, self._dataset.replay_topic
+
+    def _start(self, starting: Mapping[str, Mapping[str, int]] | None) -> StreamingQuery:
+        records = read_stream(
+            self._spark,
+            self._kafka,
+            self._topics,
+            max_offsets=self._options.max_offsets_per_trigger,
+            fail_on_data_loss=self._options.on_data_loss == "fail",
+            starting=starting,
+        )
+        return (
+            records.writeStream.queryName(f"{self._dataset.name}_stream")
+            .option("checkpointLocation", self._paths.checkpoint)
+            .trigger(processingTime=f"{self._options.trigger_seconds} seconds")
+            .foreachBatch(self._process)
+            .start()
+        )
+
+    # --- one batch, on Spark's thread ----------------------------------------------------------------------
+    def _process(self, records: DataFrame, batch_id: int) -> None:
+        while not self._busy.acquire(timeout=0.2):
+            if self._stopping.is_set():
+                raise _Stopping
+        try:
+            self._process_alone(records, batch_id)
+        finally:
+            self._busy.release()
+
+    def _process_alone(self, records: DataFrame, batch_id: int) -> None:
+        query_id = self._query_id()
+        if not self._attempts.begin(query_id, batch_id):
+            self._gave_up = True
+            raise _Stopping
+        self._state.update(state="working", query_id=query_id, batch_id=batch_id)
+        try:
+            if self._batches is None:
+                self._batches = self._new_batches(query_id)
+                row = self._batches.process(records, batch_id)
+                self._attempts.succeeded()
+            else:
+                row = self._batches.process(records, batch_id)
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, LeaseError):  # that is not the batch's fault
+                self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(error))
+            raise
+        self._state["state"] = "waiting"
+        if row is not None:
+            self._state["last_batch_at"] = row.committed_at.isoformat()
+
+    def _query_id(self) -> str:
+        # The first batch may come before `start` has returned.
+        while self._query is None:
+            time.sleep(0.01)
+        return str(self._query.id)
+
+    def _new_batches(self, query_id: str) -> MicroBatches:
+        return MicroBatches(
+            self._spark,
+            self._dataset,
+            self._options,
+            self._tables,
+            self._ledger,
+            query_id,
+            earliest=lambda topic: earliest_offsets(self._spark, self._kafka, topic),
+            guard=self._lease.check,
+        )
+
+    # --- the watch, on the main thread ---------------------------------------------------------------------
+    def _watch(self, query: StreamingQuery) -> None:
+        without_executor_since: float | None = None
+        reported = -1
+        while True:
+            try:
+                if query.awaitTermination(LOOK_SECONDS):
+                    break
+            except StreamingQueryException as error:
+                self._explain(error)
+                return
+            reported = self._report(query, reported)
+            if self._is_stop_requested():
+                self._stop(query)
+                self._report(query, reported)
+                logger.info("stopped: %s is there", self._paths.stop_request)
+                return
+            if executor_count(self._spark) >= 1:
+                without_executor_since = None
+                continue
+            without_executor_since = without_executor_since or time.monotonic()
+            if time.monotonic() - without_executor_since > EXECUTOR_WAIT_SECONDS:
+                raise ServiceUnavailable(no_executor(self._spark))
+
+    def _stop(self, query: StreamingQuery) -> None:
+        """Stop between two batches: after Spark's commit of the last one, before any write of the next."""
+        self._stopping.set()
+        with self._busy:
+            done = self._state.get("batch_id", -1)
+            deadline = time.monotonic() + COMMIT_WAIT_SECONDS
+            while time.monotonic() < deadline and query.isActive and _last_batch(query) < done:
+                time.sleep(0.05)
+            query.stop()
+
+    def _report(self, query: StreamingQuery, reported: int) -> int:
+        """Write the progress of batches with data that have ended since; gives the newest one's id."""
+        for progress in query.recentProgress:
+            content: Mapping[str, Any] = json.loads(progress.json)
+            if content["batchId"] > reported and content["numInputRows"] > 0:
+                try:
+                    self._progress.append(content)
+                except (DeltaError, OSError) as error:
+                    # Records matter more than figures, and the next look tries again.
+                    logger.warning("progress could not be written: %s", reason_of(error))
+                    break
+                reported = content["batchId"]
+        return reported
+
+    def _explain(self, error: StreamingQueryException) -> None:
+        """Raise what ended the query; return when that was reported and must not be repeated."""
+        if self._gave_up:
+            logger.error("gave up: see %s", self._paths.failure)
+            return
+        if isinstance(self._error, MedallionError):
+            raise self._error
+        if self._error is not None:
+            raise StreamError(
+                f"a batch failed and will be run again: {reason_of(self._error)}"
+            ) from self._error
+        reason = (
+            f"the query ended outside of a batch: {_first_line(str(error))}; "
+            f"is the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) there, "
+            f"and are {self._paths.checkpoint} and its offsets still valid?"
+        )
+        if not self._attempts.failed_outside(reason):
+            raise ServiceUnavailable(reason) from error
+        logger.error("gave up: %s", reason)
+
+    def _is_stop_requested(self) -> bool:
+        return self._files.read(self._paths.stop_request) is not None
+
+    def _heartbeat(self) -> dict[str, Any]:
+        return {
+            **self._state,
+            "owner": self._lease.owner,
+            "submission": self._options.submission,
+            "driver_id": cluster_driver_id(),
+            "application_id": self._spark.sparkContext.applicationId,
+            "contract_hash": self._dataset.fingerprint,
+        }
+
+
+def cluster_driver_id() -> str | None:
+    """The id that the cluster's master gave this driver: the name of the folder it runs in."""
+    folder = os.path.basename(os.getcwd())
+    return folder if re.fullmatch(r"driver-\d{14}-\d+", folder) else None
+
+
+def reason_of(error: BaseException) -> str:
+    """What to tell operators of an error: its class and first line, without any record's content."""
+    if isinstance(error, MedallionError):
+        return str(error)
+    return f"{type(error).__name__}: {_first_line(str(error))}"
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0][:300] if lines else ""
+
+
+def _last_batch(query: StreamingQuery) -> int:
+    progress = query.lastProgress
+    return -1 if progress is None else int(json.loads(progress.json)["batchId"])
