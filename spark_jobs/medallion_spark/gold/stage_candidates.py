@@ -301,7 +301,7 @@ class _Increment:
         if published is not None and snapshot.fingerprint != published.labels:
             relabelled = self._connected.execute(
                 f"{insert} SELECT f.{key} FROM {quoted(GOLD, customers.FEATURES.name)} AS f "
-                f"LEFT JOIN customers.enrichment_labels AS l ON l.dataset = %s AND l.key = f.{key} "
+                f"LEFT JOIN gold.enrichment_labels AS l ON l.dataset = %s AND l.key = f.{key} "
                 f"WHERE f.{quoted(customers.LABEL)} IS DISTINCT FROM l.label ON CONFLICT DO NOTHING".encode(),
                 [DATASET.name],
             ).rowcount
@@ -389,7 +389,7 @@ def _labels_table() -> Table:
 def _labels_query() -> str:
     return (
         f"SELECT l.key AS {quoted(DATASET.key)}, l.label AS {quoted(customers.LABEL)} "
-        f"FROM customers.enrichment_labels AS l WHERE l.dataset = {literal(DATASET.name)}"
+        f"FROM gold.enrichment_labels AS l WHERE l.dataset = {literal(DATASET.name)}"
     )
 
 
