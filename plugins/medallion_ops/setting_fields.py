@@ -111,6 +111,12 @@ def http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def secret_url(value: str) -> Secret:
+    """A web address that holds a key: never shown."""
+    http_url(value)
+    return Secret(value)
+
+
 def spark_master(value: str) -> str:
     """A standalone master's address, several with commas for a standby one."""
     if not value.startswith("spark://"):
@@ -179,7 +185,7 @@ class Declaration:
     @property
     def is_secret(self) -> bool:
         """Whether the value must never be shown."""
-        return self.parse in (secret, postgres_dsn)
+        return self.parse in (secret, secret_url, postgres_dsn)
 
 
 def setting(

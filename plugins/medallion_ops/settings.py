@@ -316,6 +316,25 @@ class AlertSettings(f.Section):
         "address under which people open Airflow",
         example="https://airflow.example.com",
     )
+    outbox: Path | None = f.setting(
+        "ALERT_OUTBOX",
+        f.absolute_path,
+        "folder for alerts that neither the mail server nor Postgres takes; they are sent later",
+        example="/var/lib/medallion/outbox",
+    )
+    webhook: f.Secret | None = f.setting(
+        "ALERT_WEBHOOK",
+        f.secret_url,
+        "address that gets every alert as JSON too",
+        example="https://hooks.slack.com/services/...",
+    )
+    webhook_format: str = f.setting(
+        "ALERT_WEBHOOK_FORMAT",
+        partial(f.choice, of=("slack", "teams", "pagerduty")),
+        "slack (Mattermost and others alike), teams, or pagerduty (its routing key as `?routing_key=`)",
+        default="slack",
+        example="teams",
+    )
 
 
 SECTIONS: Mapping[str, type[f.Section]] = {

@@ -115,6 +115,7 @@ class Stack:
             "MEDALLION_AIRFLOW_PASSWORD": keys.password,
             "MEDALLION_MAIL_DIR": str(mail.folder),
             "MEDALLION_ALERT_FROM": "medallion@medallion.example",
+            "MEDALLION_ALERT_OUTBOX": str(folder / "outbox"),
             "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
             "MEDALLION_DATA_DOCS_URL": (folder / "data_docs").as_uri(),
         }

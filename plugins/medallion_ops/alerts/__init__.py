@@ -1,1 +1,1 @@
-"""Mails to people, through Airflow's SMTP provider and its connection `smtp_default`."""
+"""Alerts to people: what they say, how they look, and how they get out even when a mail server is down."""

@@ -1,39 +1,102 @@
-"""The mail about a failed task: each DAG has it as its failure callback."""
+"""The alert about a failed task: each DAG has it as its failure callback."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from medallion_contracts.errors import MedallionError
-from medallion_ops.alerts.mail import Mail, compose, send, task_link
+from medallion_ops.alerts.alert import Alert
+from medallion_ops.alerts.mail import task_link
+from medallion_ops.alerts.sending import send
 from medallion_ops.settings import AlertSettings
 
 log = logging.getLogger(__name__)
 
 
-def mail_failure(context: Mapping[str, Any]) -> None:
-    """Airflow's `on_failure_callback`: tells who gets alerts which task failed, and why.
+@dataclass(frozen=True)
+class Consequence:
+    """What a failure of a DAG means for the data, and what a person does first."""
 
-    A mail that cannot be sent is an error in the task's log; the task has failed already.
+    meaning: str
+    first_step: str
+
+
+_BY_KIND = {
+    "gold": Consequence(
+        "Gold stays as the last publication left it, and nothing is lost. The next hourly run starts from "
+        "that publication and takes along what this one did not publish.",
+        "Read the reason. If it will not go away by itself, remove it and clear the failed task, or wait for "
+        "the next run.",
+    ),
+    "streaming": Consequence(
+        "New events wait in Kafka and are not in silver yet. Nothing is lost while Kafka keeps them.",
+        "Read the reason and `python -m medallion_ops.control show`. Airflow submits the stream again.",
+    ),
+    "producer": Consequence(
+        "Some events of this run may not have been sent. What Kafka acknowledged is in the task's log.",
+        "Correct the reason and trigger the DAG again: events that arrive twice become duplicates.",
+    ),
+    "replay": Consequence(
+        "The chosen quarantine rows may not all have been judged again. None is lost or taken twice.",
+        "Correct the reason and clear the failed task.",
+    ),
+    "rebuild": Consequence(
+        "Silver is either as it was or wholly rebuilt, never half. The stream rests until the run ends.",
+        "Correct the reason and clear the failed task, or run `python -m medallion_ops.control start`.",
+    ),
+    "lake_maintenance": Consequence(
+        "No data is touched: tables keep more small files and old versions until the next night.",
+        "Read the reason; one missed night is harmless.",
+    ),
+    "platform_monitor": Consequence(
+        "Data flows on, but problems may go unnoticed while the monitor fails.",
+        "Read the reason in the task's log.",
+    ),
+}
+"""By the part of a dag_id after the dataset, or by the whole dag_id."""
+
+_UNKNOWN = Consequence("", "Read the reason; the DAG's page says what to do.")
+
+
+def consequence(dag_id: str) -> Consequence:
+    """What a failure of this DAG means."""
+    return _BY_KIND.get(dag_id) or _BY_KIND.get(dag_id.rpartition("_")[2], _UNKNOWN)
+
+
+def mail_failure(context: Mapping[str, Any]) -> None:
+    """Airflow's `on_failure_callback`: notifies people which task failed, and why.
+
+    An alert that cannot be sent or kept is an error in the task's log; the task has failed already.
     """
     try:
         alerts = AlertSettings.from_environment()
-        send(failure_mail(context, alerts), alerts)
+        send(failure_alert(context, alerts), alerts)
     except MedallionError as error:
         log.error("no failure mail was sent: %s", error)  # the message says all
 
 
-def failure_mail(context: Mapping[str, Any], alerts: AlertSettings) -> Mail:
-    """The content of that mail."""
+def failure_alert(context: Mapping[str, Any], alerts: AlertSettings) -> Alert:
+    """The content of that alert.
+
+    Args:
+        context: Airflow's, of the failed task.
+        alerts: hold Airflow's address.
+    """
     task = context["ti"]
     link = task_link(alerts, task.dag_id, task.run_id, task.task_id)
-    return compose(
+    means = consequence(task.dag_id)
+    return Alert(
         subject=f"{task.dag_id}: {task.task_id} failed",
-        lead=f"The task {task.task_id} of {task.dag_id} failed. What to do is on the DAG's page.",
+        happened=[f"The task {task.task_id} of {task.dag_id} failed."],
+        since=getattr(task, "start_date", None),
+        meaning=means.meaning,
+        first_step=means.first_step,
         facts={"Reason": reason(context.get("exception")), "Run": task.run_id, "Try": str(task.try_number)},
         links={} if link is None else {"Task and log": link},
+        key=f"failed {task.dag_id} {task.run_id} {task.task_id} {task.try_number}",
     )
 
 
@@ -41,7 +104,7 @@ def reason(exception: object) -> str:
     """What may be mailed about an exception.
 
     Messages of this platform's own errors hold no secret and no customer's data. Those of a database driver
-    or a library may quote the row or the address they failed at: only their class is told.
+    or a library may quote the row or the address they failed at: only their class is named.
     """
     seen: object = exception
     while isinstance(seen, BaseException):

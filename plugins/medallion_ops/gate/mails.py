@@ -1,28 +1,20 @@
-"""What the gate's mails say. Everything from data is untrusted: shown printable, escaped, values masked."""
+"""What the gate's alerts say. Everything from data is untrusted: shown printable, escaped, values masked."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 
 from medallion_contracts.model import Severity
-from medallion_ops.alerts.mail import PREFIX, Mail
+from medallion_ops.alerts.alert import Alert, Detail, Level
 from medallion_ops.gate.decision import Option, options_for
 from medallion_ops.gate.episodes import Episode
-from medallion_ops.gate.verdict import Finding, Verdict, printable
+from medallion_ops.gate.verdict import Finding, Verdict
 from medallion_ops.manifest import Manifest, Publication
 
 Links = Mapping[str, str]
 """Addresses by what they show."""
-
-_STYLE = {
-    "table": "border-collapse:collapse;font-family:sans-serif;font-size:14px",
-    "cell": "border:1px solid #ccc;padding:4px 8px;text-align:left;vertical-align:top",
-    Severity.CRITICAL: "color:#b00020;font-weight:bold",
-    Severity.WARNING: "color:#8a5a00;font-weight:bold",
-}
 
 
 @dataclass(frozen=True)
@@ -54,76 +46,108 @@ class Subject:
         )
 
 
-def blocked_mail(subject: Subject, episode: Episode, minutes: int, links: Links) -> Mail:
-    """A set failed critical expectations: what failed, and what a person can do about it."""
+def blocked_alert(subject: Subject, episode: Episode, minutes: int, links: Links) -> Alert:
+    """A set failed critical expectations: what failed, and what a person can do about it.
+
+    Args:
+        subject: the set and the state of gold.
+        episode: open, of kind BLOCKED.
+        minutes: how long a person may answer.
+        links: to the run, the question and the Data Docs.
+    """
     count = len(episode.failed)
     options = options_for(subject.verdict)
     what = "is blocked" if episode.is_new else "is still blocked, for other reasons"
     gone = sorted(set(episode.mailed or ()) - set(episode.failed))
-    paragraphs = [
-        f"{subject.lead} failed {count} critical expectation{'s' if count > 1 else ''}. {subject.gold_state}",
-        *([f"No longer failing: {', '.join(gone)}."] if gone else []),
-    ]
-    advice = [
-        f"Within {minutes} minutes a person can choose in Airflow: {', '.join(options)}. "
-        f"Without an answer it is: {Option.KEEP_BLOCKED}. The next run starts from the last publication and "
-        "asks again; there is another mail only when other expectations fail, or when gold is released.",
-        *(
-            []
-            if Option.WITHOUT_FAILING_ROWS in options
-            else ["Leaving rows out would not help: an expectation about a table as a whole failed."]
-        ),
-    ]
-    return _mail(
-        f"{subject.written.dataset}_gold: gold {what} ({count} critical)",
-        paragraphs,
-        subject.verdict.failed,
-        advice,
-        links,
+    helps = Option.WITHOUT_FAILING_ROWS in options
+    return Alert(
+        subject=f"{subject.written.dataset}_gold: gold {what} ({count} critical)",
+        happened=[
+            f"{subject.lead} failed {count} critical expectation{'s' if count > 1 else ''}.",
+            *([f"No longer failing: {', '.join(gone)}."] if gone else []),
+        ],
+        since=subject.written.created_at,
+        meaning=subject.gold_state,
+        first_step=f"Within {minutes} minutes a person can choose in Airflow: {', '.join(options)}. "
+        f"Without an answer it is: {Option.KEEP_BLOCKED}.",
+        details=_details(subject.verdict.failed),
+        notes=[
+            "The next run starts from the last publication. There is another mail only when other "
+            "expectations fail, or when gold is released.",
+            *(
+                []
+                if helps
+                else ["Leaving rows out would not help: an expectation about a table as a whole failed."]
+            ),
+        ],
+        links=links,
+        key=f"blocked {episode.episode_id} {' '.join(episode.failed)}",
     )
 
 
-def warned_mail(subject: Subject, links: Links) -> Mail:
-    """A set passed with warnings."""
+def warned_alert(subject: Subject, links: Links) -> Alert:
+    """A set passed with warnings.
+
+    Args:
+        subject: the set and the state of gold.
+        links: to the run and the Data Docs.
+    """
     failed = [finding for finding in subject.verdict.failed if finding.severity is Severity.WARNING]
     count = len(failed)
-    return _mail(
-        f"{subject.written.dataset}_gold: {count} warning{'s' if count > 1 else ''} of the gate",
-        [
+    return Alert(
+        subject=f"{subject.written.dataset}_gold: {count} warning{'s' if count > 1 else ''} of the gate",
+        level=Level.WARNING,
+        happened=[
             f"{subject.lead} did not meet {count} expectation{'s' if count > 1 else ''} that only warn"
-            f"{'' if count > 1 else 's'}. They do not keep it from being published."
+            f"{'' if count > 1 else 's'}."
         ],
-        failed,
-        ["There is another mail only when other warnings come up."],
-        links,
+        since=subject.written.created_at,
+        meaning="Warnings do not keep a set from being published.",
+        first_step="Look at the examples: is the source right, or the expectation?",
+        details=_details(failed),
+        notes=["There is another mail only when other warnings come up."],
+        links=links,
+        key=f"warned {subject.written.set_id}",
     )
 
 
-def released_mail(dataset: str, published: Publication, links: Links) -> Mail:
-    """A blocked episode ended: gold was published again."""
+def released_alert(dataset: str, published: Publication, links: Links) -> Alert:
+    """A blocked episode ended: gold was published again.
+
+    Args:
+        dataset: its name.
+        published: the publication that ended it.
+        links: to the run.
+    """
     by = f" by {published.decided_by}" if published.decided_by else ""
     passed = published.decision == "passed"
     how = "The gate passed the set." if passed else f"The decision{by} was: {published.decision}."
-    changed = [
-        f"{table}: {rows['inserted']:,} inserted, {rows['updated']:,} updated, {rows['deleted']:,} deleted, "
-        f"{rows['unchanged']:,} unchanged"
-        for table, rows in published.rows.items()
-    ]
-    return _mail(
-        f"{dataset}_gold: gold is released",
-        [
+    return Alert(
+        subject=f"{dataset}_gold: gold is released",
+        level=Level.RESOLVED,
+        happened=[
             f"Publication {published.publication_id} took gold of {dataset} to silver version "
-            f"{published.to_version}. {how}",
-            *changed,
+            f"{published.to_version}. {how}"
         ],
-        (),
-        (),
-        links,
+        since=published.published_at,
+        facts={
+            table: ", ".join(
+                f"{rows[what]:,} {what}" for what in ("inserted", "updated", "deleted", "unchanged")
+            )
+            for table, rows in published.rows.items()
+        },
+        links=links,
+        key=f"released {dataset} {published.publication_id}",
     )
 
 
 def in_markdown(verdict: Verdict, links: Links) -> str:
-    """The findings for the form in Airflow's UI, which renders Markdown: untrusted text goes into code."""
+    """The findings for the form in Airflow's UI, which renders Markdown: untrusted text goes into code.
+
+    Args:
+        verdict: of the set.
+        links: below the findings.
+    """
     lines = []
     for finding in verdict.failed:
         lines += [f"- **{finding.severity}** {finding.description} ({_share(finding)})"]
@@ -132,53 +156,16 @@ def in_markdown(verdict: Verdict, links: Links) -> str:
     return "\n".join(lines)
 
 
-def _mail(
-    subject: str,
-    paragraphs: Sequence[str],
-    findings: Iterable[Finding],
-    advice: Sequence[str],
-    links: Links,
-) -> Mail:
-    findings = tuple(findings)
-    text = [*map(printable, paragraphs), ""]
-    for finding in findings:
-        text += [
-            f"{finding.severity.upper()} {finding.label}: {finding.description}",
-            f"    {_share(finding)}",
-        ]
-        text += [f"    {example.text}" for example in finding.examples]
-        text += [""]
-    text += [*advice, "", *(f"{label}: {address}" for label, address in links.items())]
-    return Mail(
-        subject=f"{PREFIX} {subject}",
-        text="\n".join(text).rstrip() + "\n",
-        html="".join(
-            [
-                *(f"<p>{_escaped(paragraph)}</p>" for paragraph in paragraphs),
-                _findings_table(findings) if findings else "",
-                *(f"<p>{_escaped(paragraph)}</p>" for paragraph in advice),
-                "<ul>",
-                *(
-                    f"<li><a href='{html.escape(address, quote=True)}'>{_escaped(label)}</a></li>"
-                    for label, address in links.items()
-                ),
-                "</ul>",
-            ]
-        ),
-    )
-
-
-def _findings_table(findings: Iterable[Finding]) -> str:
-    cell = f"style='{_STYLE['cell']}'"
-    heads = "".join(f"<th {cell}>{name}</th>" for name in ("", "Expectation", "Failing", "Examples (masked)"))
-    rows = "".join(
-        f"<tr><td {cell}><span style='{_STYLE[finding.severity]}'>{finding.severity}</span></td>"
-        f"<td {cell}>{_escaped(finding.description)}<br><small>{_escaped(finding.label)}</small></td>"
-        f"<td {cell}>{_escaped(_share(finding))}</td>"
-        f"<td {cell}>{'<br>'.join(_escaped(one.text) for one in finding.examples) or '-'}</td></tr>"
+def _details(findings: Iterable[Finding]) -> list[Detail]:
+    return [
+        Detail(
+            Level.CRITICAL if finding.severity is Severity.CRITICAL else Level.WARNING,
+            finding.description,
+            finding.label,
+            [_share(finding), *(example.text for example in finding.examples)],
+        )
         for finding in findings
-    )
-    return f"<table style='{_STYLE['table']}'><tr>{heads}</tr>{rows}</table>"
+    ]
 
 
 def _share(finding: Finding) -> str:
@@ -187,7 +174,3 @@ def _share(finding: Finding) -> str:
     percent = finding.failing_percent
     share = f"{percent:.2f} %" if percent >= 0.01 or not percent else "less than 0.01 %"
     return f"{finding.failing_count:,} of {finding.row_count:,} rows ({share})"
-
-
-def _escaped(text: str) -> str:
-    return html.escape(printable(text))

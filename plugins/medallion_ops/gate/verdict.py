@@ -10,17 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.model import Severity
+from medallion_ops.alerts.mail import printable
 
 if TYPE_CHECKING:
     import psycopg
 
 
 KEPT_DAYS = 90
-
-
-def printable(text: str) -> str:
-    """Untrusted text with every character that does not print replaced."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @dataclass(frozen=True)

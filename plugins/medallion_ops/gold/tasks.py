@@ -19,7 +19,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.loader import load_dataset
-from medallion_ops.alerts.mail import send, task_link
+from medallion_ops.alerts.mail import task_link
+from medallion_ops.alerts.sending import send
 from medallion_ops.gate import episodes, mails
 from medallion_ops.gate.__main__ import EXIT_STALE
 from medallion_ops.gate.decision import exclusion_decided, reject_failing_rows
@@ -141,14 +142,14 @@ def notify(dataset: str, run_id: str) -> list[str]:
     blocked = next((one for one in due if one.kind is episodes.Kind.BLOCKED), None)
     sent = []
     if due:
-        mail = (
+        alert = (
             # It lists the warnings too.
-            mails.blocked_mail(subject, blocked, DECISION_MINUTES, links)
+            mails.blocked_alert(subject, blocked, DECISION_MINUTES, links)
             if blocked
-            else mails.warned_mail(subject, links)
+            else mails.warned_alert(subject, links)
         )
-        send(mail, alerts)
-        sent.append(mail.subject)
+        delivery = send(alert, alerts)
+        sent.append(f"{alert.subject} ({delivery})")
         with gold_connection(settings.dsn) as connection:
             for episode in due:
                 episodes.note_mail(connection, episode)
@@ -221,7 +222,7 @@ def report(dataset: str, run_id: str) -> dict[str, Any]:
         raise GoldError(f"set {written.set_id} is not published")
     if blocked is not None:
         link = task_link(alerts, dag_id(dataset), run_id)
-        send(mails.released_mail(dataset, published, {"Airflow run": link} if link else {}), alerts)
+        send(mails.released_alert(dataset, published, {"Airflow run": link} if link else {}), alerts)
         with gold_connection(settings.dsn) as connection:
             episodes.close(connection, blocked)
     for table, rows in published.rows.items():

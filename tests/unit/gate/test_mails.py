@@ -1,15 +1,19 @@
-"""What the gate's mails tell, and what they never let through."""
+"""What the gate's mails say, and what they never let through."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from medallion_contracts.model import Severity
+from medallion_ops.alerts.alert import Alert
+from medallion_ops.alerts.mail import Mail, render
 from medallion_ops.gate.episodes import Episode, Kind
-from medallion_ops.gate.mails import Subject, blocked_mail, in_markdown, released_mail, warned_mail
+from medallion_ops.gate.mails import Subject, blocked_alert, in_markdown, released_alert, warned_alert
 from medallion_ops.gate.verdict import Example, Finding, Verdict
 from medallion_ops.manifest import Manifest, Publication
 
@@ -40,15 +44,19 @@ def subject(*findings: Finding) -> Subject:
     return Subject(WRITTEN, Verdict(7, "hash", findings), LAST)
 
 
+def mail_of(make: Callable[..., Alert], *arguments: Any) -> Mail:
+    return render(make(*arguments))
+
+
 def episode(*failed: str, mailed: tuple[str, ...] | None = None) -> Episode:
     return Episode(1, Kind.BLOCKED, failed, mailed)
 
 
 def test_a_blocked_mail_tells_everything_a_person_needs_to_decide() -> None:
-    mail = blocked_mail(subject(TENURE, EMAIL), episode("customers.tenure_in_range"), 45, LINKS)
+    mail = mail_of(blocked_alert, subject(TENURE, EMAIL), episode("customers.tenure_in_range"), 45, LINKS)
 
     assert mail.subject == "[medallion] customers_gold: gold is blocked (1 critical)"
-    for told in (
+    for said in (
         "Set 7 of customers (silver versions 41 to 42, run scheduled__1) failed 1 critical expectation.",
         "Gold stays as publication 3 left it (silver version 40, 2026-05-04 12:00 UTC).",
         "CRITICAL customers.tenure_in_range: tenure is at most 1200.",
@@ -58,13 +66,13 @@ def test_a_blocked_mail_tells_everything_a_person_needs_to_decide() -> None:
         "keep blocked, publish without the failing rows, publish anyway",
         "Airflow run: https://airflow.example.org/dags/x?a=1&b=2",
     ):
-        assert told in mail.text
-    assert "href='https://airflow.example.org/dags/x?a=1&amp;b=2'" in mail.html
+        assert said in mail.text
+    assert 'href="https://airflow.example.org/dags/x?a=1&amp;b=2"' in mail.html
     assert "2 of 7,043 rows (0.03 %)" in mail.html
 
 
 def test_leaving_rows_out_is_not_offered_where_a_table_failed_as_a_whole() -> None:
-    mail = blocked_mail(subject(UNBROKEN), episode("customers.unbroken"), 45, {})
+    mail = mail_of(blocked_alert, subject(UNBROKEN), episode("customers.unbroken"), 45, {})
 
     assert "the table as a whole (7,043 rows)" in mail.text
     assert "keep blocked, publish anyway" in mail.text
@@ -72,8 +80,12 @@ def test_leaving_rows_out_is_not_offered_where_a_table_failed_as_a_whole() -> No
 
 
 def test_a_changed_episode_says_what_no_longer_fails() -> None:
-    mail = blocked_mail(
-        subject(TENURE), episode("customers.tenure_in_range", mailed=("customers.old",)), 45, {}
+    mail = mail_of(
+        blocked_alert,
+        subject(TENURE),
+        episode("customers.tenure_in_range", mailed=("customers.old",)),
+        45,
+        {},
     )
 
     assert "still blocked, for other reasons" in mail.subject
@@ -81,10 +93,10 @@ def test_a_changed_episode_says_what_no_longer_fails() -> None:
 
 
 def test_a_warning_mail_says_that_gold_is_published() -> None:
-    mail = warned_mail(subject(EMAIL), {})
+    mail = mail_of(warned_alert, subject(EMAIL), {})
 
     assert mail.subject == "[medallion] customers_gold: 1 warning of the gate"
-    assert "do not keep it from being published" in mail.text
+    assert "do not keep a set from being published" in mail.text
 
 
 @pytest.mark.parametrize(
@@ -96,7 +108,9 @@ def test_a_warning_mail_says_that_gold_is_published() -> None:
 )
 def test_a_release_mail_says_how_and_by_whom(decision: str, by: str | None, told: str) -> None:
     rows = {"customers": {"inserted": 1, "updated": 2, "deleted": 0, "unchanged": 1234}}
-    mail = released_mail("customers", replace(LAST, decision=decision, decided_by=by, rows=rows), {})
+    mail = mail_of(
+        released_alert, "customers", replace(LAST, decision=decision, decided_by=by, rows=rows), {}
+    )
 
     assert told in mail.text
     assert "customers: 1 inserted, 2 updated, 0 deleted, 1,234 unchanged" in mail.text
@@ -107,7 +121,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\r\nBcc: all@example.org\u202e`[a](http:/
 
 def test_hostile_text_stays_text() -> None:
     finding = replace(TENURE, examples=(replace(EXAMPLE, key=HOSTILE),))
-    mail = blocked_mail(subject(finding), episode("customers.tenure_in_range"), 45, LINKS)
+    mail = mail_of(blocked_alert, subject(finding), episode("customers.tenure_in_range"), 45, LINKS)
     markdown = in_markdown(Verdict(7, "hash", (finding,)), LINKS)
 
     assert "<img" not in mail.html

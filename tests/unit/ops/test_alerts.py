@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -9,8 +10,10 @@ from email.message import EmailMessage
 import pytest
 
 from medallion_contracts.errors import GoldError, SettingsError
-from medallion_ops.alerts.failures import failure_mail, reason
-from medallion_ops.alerts.mail import Mail, compose, message
+from medallion_ops.alerts import webhook
+from medallion_ops.alerts.alert import Alert, Level
+from medallion_ops.alerts.failures import failure_alert, reason
+from medallion_ops.alerts.mail import Mail, message, render
 from settings_of_tests import settings
 
 ALERTS = settings().alerts
@@ -36,12 +39,18 @@ def sent(mail: Mail) -> EmailMessage:
     return parsed
 
 
+def compose(subject: str, lead: str, facts: dict[str, str], links: dict[str, str]) -> Mail:
+    return render(Alert(subject, [lead], facts=facts, links=links))
+
+
 def bodies(mail: Mail) -> str:
     return "".join(part.get_content() for part in sent(mail).iter_parts())
 
 
 def test_a_failure_mail_names_task_run_reason_and_link() -> None:
-    mail = failure_mail({"ti": Task(), "exception": GoldError("staging is empty: write again")}, ALERTS)
+    mail = render(
+        failure_alert({"ti": Task(), "exception": GoldError("staging is empty: write again")}, ALERTS)
+    )
     assert mail.subject == "[medallion] customers_gold: publish failed"
     for text in (mail.text, mail.html):
         assert "staging is empty: write again" in text
@@ -85,7 +94,7 @@ def test_markup_in_a_message_is_shown_not_obeyed() -> None:
         "s", "<b>lead</b>", {"<i>": "<script>alert(1)</script>"}, {"<x>": "https://e.com/?a='><b>"}
     )
     assert "<script>" not in mail.html
-    assert "<b>" not in mail.html
+    assert "<b>lead" not in mail.html
     assert "&lt;script&gt;" in mail.html
 
 
@@ -100,5 +109,65 @@ def test_a_line_break_in_a_subject_adds_no_header() -> None:
 
 
 def test_without_an_address_of_airflow_there_is_no_link() -> None:
-    mail = failure_mail({"ti": Task(), "exception": None}, settings(AIRFLOW_URL="").alerts)
+    mail = render(failure_alert({"ti": Task(), "exception": None}, settings(AIRFLOW_URL="").alerts))
     assert "http" not in mail.html
+
+
+def test_every_mail_has_a_date_and_an_id_of_its_own() -> None:
+    first, second = sent(compose("s", "l", {}, {})), sent(compose("s", "l", {}, {}))
+    for received in (first, second):
+        assert received["Date"].datetime.tzinfo is not None
+        assert received["Message-ID"].endswith("@localhost>")
+    assert first["Message-ID"] != second["Message-ID"]
+
+
+def test_the_same_alert_sent_again_after_a_crash_has_the_same_id() -> None:
+    def of_try(number: int) -> str:
+        context = {"ti": Task(try_number=number), "exception": None}
+        return str(sent(render(failure_alert(context, ALERTS)))["Message-ID"])
+
+    assert of_try(1) == of_try(1) != of_try(2)
+
+
+@pytest.mark.parametrize(
+    "dag_id",
+    [
+        "customers_gold",
+        "subscriptions_gold",
+        "customers_streaming",
+        "customers_producer",
+        "customers_replay",
+        "customers_rebuild",
+        "lake_maintenance",
+        "platform_monitor",
+    ],
+)
+def test_a_failure_mail_says_what_it_means_for_the_data_and_what_to_do_first(dag_id: str) -> None:
+    mail = render(failure_alert({"ti": Task(dag_id=dag_id), "exception": None}, ALERTS))
+    assert "For the data: " in mail.text
+    assert "First step: " in mail.text
+
+
+HOSTILE = "<script>alert(1)</script>" + "x" * 10_000 + "\u202e"
+
+
+@pytest.mark.parametrize("kind", webhook.FORMATS)
+def test_a_webhook_gets_json_that_quotes_text_as_text(kind: str) -> None:
+    content = webhook.body(Alert(HOSTILE, [HOSTILE], key="k"), kind)
+    text = json.dumps(content, ensure_ascii=False)
+    assert len(text) < 10_000 + 2 * webhook.LONGEST_TEXT + 1_000
+    assert "\u202e" not in text
+    if kind == "slack":
+        assert "<script>" not in text
+    if kind == "pagerduty":
+        assert content["dedup_key"] == "k"
+        assert content["event_action"] == "trigger"
+
+
+def test_an_end_resolves_what_pagerduty_opened() -> None:
+    assert webhook.body(Alert("s", ["h"], level=Level.RESOLVED), "pagerduty")["event_action"] == "resolve"
+
+
+def test_the_address_of_a_webhook_is_a_secret() -> None:
+    alerts = settings(ALERT_WEBHOOK="https://hooks.example.com/services/marked-5ecret").alerts
+    assert "marked-5ecret" not in repr(alerts)

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from medallion_contracts.errors import GoldError, ServiceUnavailable
+from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.failures import mail_failure
-from medallion_ops.alerts.mail import compose, send
+from medallion_ops.alerts.sending import send
 from services import Mail
 
 MARKED = "marked-5ecret"
@@ -45,7 +46,7 @@ def test_a_failed_task_is_mailed_to_every_recipient(mail_sink: Mail, monkeypatch
 
 def test_letters_of_any_language_arrive(mail_sink: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(monkeypatch, mail_sink.host, mail_sink.port)
-    send(compose("Störung ü€", "Fehler: ß", {"Ö": "日本"}, {}))
+    send(Alert("Störung ü€", ["Fehler: ß"], facts={"Ö": "日本"}))
     (mail,) = mail_sink.messages()
     text, _ = (part.get_payload(decode=True) for part in mail.walk() if not part.is_multipart())
     assert isinstance(text, bytes)
@@ -57,7 +58,7 @@ def test_an_unreachable_mail_server_is_named_and_does_not_hide_the_failure(
 ) -> None:
     connect(monkeypatch, "127.0.0.1", 9)
     with pytest.raises(ServiceUnavailable, match="smtp_default"):
-        send(compose("subject", "lead", {}, {}))
+        send(Alert("subject", ["lead"]))
     mail_failure({"ti": Task(), "exception": GoldError("reason")})
     assert "no failure mail was sent" in caplog.text
 
@@ -68,5 +69,5 @@ def test_a_login_is_never_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
         "AIRFLOW_CONN_SMTP_DEFAULT", f"smtp://user:{MARKED}@127.0.0.1:9?retry_limit=1&timeout=2"
     )
     with pytest.raises(ServiceUnavailable) as raised:
-        send(compose("subject", "lead", {}, {}))
+        send(Alert("subject", ["lead"]))
     assert MARKED not in str(raised.value)
