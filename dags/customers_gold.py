@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.python import (
 )
 from airflow.sdk import DAG, Param, TriggerRule
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import DAG_RULES, JOB, NO_BACKFILL, RUN, TAG
 from medallion_ops.gate.decision import Option
 from medallion_ops.gate.question import GateDecisionOperator
 from medallion_ops.gold import tasks as gold
@@ -56,15 +56,16 @@ def write_job(settings: Settings, context: Context) -> SparkJob:
 
 
 with DAG(
+    **DAG_RULES,
     dag_id="customers_gold",
     description="Silver to gold once an hour: write candidates, audit them, publish in one transaction",
     schedule="@hourly",
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
+    dagrun_timeout=RUN,
     tags=[TAG, DATASET, "gold"],
-    doc_md=DOC,
+    doc_md=DOC
+    + NO_BACKFILL.format(
+        instead="Trigger a run with the parameter *full* to compute all of gold from all of silver."
+    ),
     params={
         "full": Param(
             False,
@@ -79,8 +80,10 @@ with DAG(
     check_new = ShortCircuitOperator(
         task_id="check_new", python_callable=gold.has_pending_changes, op_kwargs=of_customers
     )
-    write = SparkJobOperator(task_id="write", job=write_job)
-    audit = PythonOperator(task_id="audit", python_callable=gold.audit, op_kwargs=of_customers)
+    write = SparkJobOperator(task_id="write", job=write_job, execution_timeout=JOB)
+    audit = PythonOperator(
+        task_id="audit", python_callable=gold.audit, op_kwargs=of_customers, execution_timeout=JOB
+    )
     notify = PythonOperator(task_id="notify", python_callable=gold.notify, op_kwargs=of_customers)
     verdict = BranchPythonOperator(
         task_id="verdict",
@@ -106,16 +109,18 @@ with DAG(
     exclude_failing_rows = PythonOperator(
         task_id="exclude_failing_rows", python_callable=gold.exclude_failing_rows, op_kwargs=of_customers
     )
-    restage = SparkJobOperator(task_id="restage", job=write_job)
+    restage = SparkJobOperator(task_id="restage", job=write_job, execution_timeout=JOB)
     re_audit = PythonOperator(
         task_id="re_audit",
         python_callable=gold.audit,
         op_kwargs={**of_customers, "must_pass": True},
+        execution_timeout=JOB,
     )
     publish = PythonOperator(
         task_id="publish",
         python_callable=gold.publish,
         op_kwargs=of_customers,
+        execution_timeout=JOB,
         # Three ways lead here, and only one of them is taken.
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import BY_PROGRESS, DAG_RULES, NO_BACKFILL, TAG
 from medallion_ops.producer.task import ProducerOperator
 
 DOC = """
@@ -14,7 +14,8 @@ Trigger it with parameters: where events come from, how many, how fast, and how 
 late ones beside them. The task checks the topic, sends with acknowledgement of all replicas, logs its
 progress every 5 seconds and ends with the counts sent / acked / failed, also as its XCom.
 
-- **telco** maps the public Telco customer table (a CSV, parameter *file*) to events.
+- **telco** maps the public Telco customer table (a CSV, parameter *file*) to events. Files are taken from the
+  folder of the setting `MEDALLION_PRODUCER_DIR` only, and named relative to it.
 - **csv**, **jsonl** send a file with the event's field names as it is.
 - **synthetic** makes customers up.
 
@@ -32,15 +33,15 @@ def _fault(what: str) -> Param:
 
 
 with DAG(
+    **DAG_RULES,
     dag_id="customers_producer",
     description="Sends customer events to Kafka: the Telco table, a file, or made-up customers",
     schedule=None,
+    dagrun_timeout=BY_PROGRESS,
     is_paused_upon_creation=False,  # it runs only when somebody asks
-    start_date=START,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
     tags=[TAG, "customers", "producer"],
-    doc_md=DOC,
+    doc_md=DOC
+    + NO_BACKFILL.format(instead="Trigger a run with *file*, or with *as_of* for a time of yours."),
     params={
         "source": Param(
             "synthetic",
@@ -51,8 +52,8 @@ with DAG(
         "file": Param(
             None,
             type=["null", "string"],
-            pattern="^/",
-            description="Absolute path of the file of telco, csv or jsonl, on the machine of the worker.",
+            minLength=1,
+            description="The file of telco, csv or jsonl: a path in the worker's MEDALLION_PRODUCER_DIR.",
         ),
         "count": Param(
             1000,
@@ -82,4 +83,4 @@ with DAG(
         "late": _fault("Versions older than the watermark allows."),
     },
 ):
-    ProducerOperator(task_id="produce", dataset="customers")
+    ProducerOperator(task_id="produce", dataset="customers", execution_timeout=BY_PROGRESS)

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, task
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import DAG_RULES, HISTORY, NO_BACKFILL, RETRIES, RUN, TAG, WAIT
 from medallion_ops.rebuild.triggered_run import TriggeredRunOperator
 from medallion_ops.spark.jobs import rebuild_job
 from medallion_ops.spark.operators import SparkJobOperator
@@ -33,15 +33,15 @@ have failed, `python -m medallion_ops.control start customers` starts the stream
 """
 
 with DAG(
+    **DAG_RULES,
     dag_id="customers_rebuild",
     description="Silver anew from bronze by one commit, then all of gold through its gate",
     schedule=None,
+    # `start_stream` must not be skipped: a run that takes too long does so after it.
+    dagrun_timeout=RUN + (1 + RETRIES) * (HISTORY + WAIT),
     is_paused_upon_creation=False,  # it runs only when somebody asks
-    start_date=START,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
     tags=[TAG, DATASET, "recovery"],
-    doc_md=DOC,
+    doc_md=DOC + NO_BACKFILL.format(instead="A rebuild is one run over all that bronze holds."),
     params={
         "mode": Param(
             "as-judged",
@@ -59,7 +59,7 @@ with DAG(
 
         stop_stream(DATASET, asked_by)
 
-    @task
+    @task(execution_timeout=WAIT)
     def wait_for_stream() -> float:
         """Wait until nobody writes silver; gives the seconds it took."""
         from medallion_ops.rebuild.tasks import wait_for_stream
@@ -68,6 +68,7 @@ with DAG(
 
     rebuild_silver = SparkJobOperator(
         task_id="rebuild_silver",
+        execution_timeout=HISTORY,
         job=lambda settings, context: rebuild_job(
             settings, DATASET, mode=context["params"]["mode"], run_id=context["run_id"]
         ),

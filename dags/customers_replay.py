@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, PokeReturnValue, get_current_context, task
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import DAG_RULES, NO_BACKFILL, RUN, TAG, WAIT
 from medallion_ops.replay import tasks as replay
 
 DATASET = "customers"
@@ -29,15 +29,14 @@ stream does not run, or is far behind; its verdicts come nevertheless, and a dry
 
 
 with DAG(
+    **DAG_RULES,
     dag_id="customers_replay",
     description="Sends quarantined records to the stream again, and reports its verdicts",
     schedule=None,
+    dagrun_timeout=RUN,
     is_paused_upon_creation=False,  # it runs only when somebody asks
-    start_date=START,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
     tags=[TAG, DATASET, "recovery"],
-    doc_md=DOC,
+    doc_md=DOC + NO_BACKFILL.format(instead="*from* and *to* choose the records of some time."),
     params={
         "reasons": Param(
             [],
@@ -78,7 +77,7 @@ with DAG(
         context = get_current_context()
         return replay.send_rows(DATASET, context["params"], context["run_id"])
 
-    @task.sensor(poke_interval=10, timeout=1800, mode="reschedule")
+    @task.sensor(poke_interval=10, timeout=WAIT.total_seconds(), mode="reschedule")
     def await_verdicts(sent: Any) -> PokeReturnValue:
         """Wait until the stream has judged all rows sent."""
         run = get_current_context()["dag_run"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import BY_PROGRESS, DAG_RULES, NO_BACKFILL, TAG
 from medallion_ops.spark.operators import StreamDriverOperator
 
 DOC = """
@@ -36,14 +36,14 @@ while drivers keep ending soon.
 """
 
 with DAG(
+    **DAG_RULES,
     dag_id="customers_streaming",
     description="Keeps the streaming job on the cluster: Kafka to bronze, silver, quarantine, ledger",
     schedule="@continuous",
-    start_date=START,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
+    dagrun_timeout=BY_PROGRESS,
     tags=[TAG, "customers", "stream"],
-    doc_md=DOC,
+    doc_md=DOC
+    + NO_BACKFILL.format(instead="The stream reads what Kafka holds; older records are sent again."),
 ):
     StreamDriverOperator(
         task_id="stream",

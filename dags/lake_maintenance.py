@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, task
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import DAG_RULES, HISTORY, NO_BACKFILL, RUN, TAG
 from medallion_ops.spark.jobs import maintenance_job
 from medallion_ops.spark.operators import SparkJobOperator
 
@@ -20,15 +20,13 @@ conflict with the stream is retried by the job itself; one that stays is named i
 """
 
 with DAG(
+    **DAG_RULES,
     dag_id="lake_maintenance",
     description="OPTIMIZE and VACUUM of the lake, clean-up of staging",
     schedule="@daily",
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args=DEFAULT_ARGS,
+    dagrun_timeout=RUN,
     tags=[TAG, "maintenance"],
-    doc_md=DOC,
+    doc_md=DOC + NO_BACKFILL.format(instead="A run maintains all there is."),
 ):
 
     @task
@@ -49,6 +47,7 @@ with DAG(
 
     optimize_and_vacuum = SparkJobOperator(
         task_id="optimize_and_vacuum",
+        execution_timeout=HISTORY,
         job=lambda settings, context: maintenance_job(
             settings,
             "customers",

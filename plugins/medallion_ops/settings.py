@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
+from medallion_ops.limit_settings import LimitSettings
 from medallion_store.label_source import has_login
 
 Secret = f.Secret
@@ -235,6 +236,20 @@ class GoldSettings(f.Section):
 
 
 @dataclass(frozen=True)
+class ProducerSettings(f.Section):
+    """What the producer's DAG may read."""
+
+    TITLE: ClassVar[str] = "Producer"
+
+    folder: Path | None = f.setting(
+        "PRODUCER_DIR",
+        f.absolute_path,
+        "folder on Airflow's workers from which the producer's DAG may send files; none, no file",
+        example="/srv/incoming",
+    )
+
+
+@dataclass(frozen=True)
 class StreamSettings(f.Section):
     """Rules of the streaming job."""
 
@@ -342,8 +357,10 @@ SECTIONS: Mapping[str, type[f.Section]] = {
     "lake": LakeSettings,
     "spark": SparkSettings,
     "gold": GoldSettings,
+    "producer": ProducerSettings,
     "stream": StreamSettings,
     "alerts": AlertSettings,
+    "limits": LimitSettings,
 }
 
 
@@ -355,8 +372,10 @@ class Settings:
     lake: LakeSettings
     spark: SparkSettings
     gold: GoldSettings
+    producer: ProducerSettings
     stream: StreamSettings
     alerts: AlertSettings
+    limits: LimitSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -7,12 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medallion_ops.alerts.failures import mail_failure
+from medallion_contracts.errors import ParameterError, ServiceUnavailable, SourceError
+from medallion_ops.alerts.failures import mail_failure, mail_unfinished_run
 from medallion_ops.dag_defaults import OWNER, TAG
+from medallion_ops.task_start import refuse_unknown
 
 from .conftest import DAGS
 
@@ -31,6 +35,9 @@ REGISTER = {
 
 SILENT = {"customers_gold.keep_blocked"}
 """Tasks whose failure was mailed before: once for a blocked episode, not once an hour."""
+
+BY_PROGRESS = {"customers_producer", "customers_streaming"}
+"""DAGs whose one task may run for ever as long as it gets on: it watches that itself."""
 
 HEAVY = (
     *("pyspark", "great_expectations", "kafka", "pandas", "psycopg", "deltalake", "pyarrow", "faker"),
@@ -79,6 +86,93 @@ def test_tasks_have_an_owner_retries_and_the_failure_mail(dag_bag: DagBag) -> No
             assert where in SILENT or mail_failure in (callbacks or ()), (
                 f"{where}: a failure nobody hears of: leave on_failure_callback to DEFAULT_ARGS"
             )
+
+
+def test_nothing_can_hang_for_ever(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        assert (dag.dagrun_timeout is None) == (dag_id in BY_PROGRESS), (
+            f"{dag_id}: give it a dagrun_timeout from dag_defaults, or say here who watches its progress"
+        )
+        for task in dag.tasks:
+            unlimited = task.execution_timeout is None
+            assert not unlimited or task.task_id == "produce", (
+                f"{dag_id}.{task.task_id}: leave execution_timeout to DEFAULT_ARGS, or take a limit there"
+            )
+            assert getattr(task, "timeout", 0) <= 24 * 3600, f"{dag_id}.{task.task_id}: a sensor of a week"
+
+
+def test_a_run_outlasts_every_try_of_what_must_not_be_skipped(dag_bag: DagBag) -> None:
+    dag = dag_bag.dags["customers_rebuild"]
+    before = [dag.get_task(name) for name in ("stop_stream", "wait_for_stream", "rebuild_silver")]
+    assert dag.dagrun_timeout
+    assert dag.dagrun_timeout > sum(
+        ((1 + (task.retries or 0)) * task.execution_timeout for task in before if task.execution_timeout),
+        timedelta(),
+    ), "Airflow skips the teardown of a run that takes too long: the stream would stay stopped"
+
+
+def test_a_run_that_ends_without_a_failed_task_is_mailed(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        callbacks: Any = dag.on_failure_callback
+        assert mail_unfinished_run in callbacks, f"{dag_id}: pass **DAG_RULES to the DAG"
+
+
+def test_backfills_are_refused_and_the_page_says_what_to_use_instead(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        allowed: Any = dag.allowed_run_types
+        assert allowed, f"{dag_id}: pass **DAG_RULES to the DAG: it does not work through intervals"
+        assert {str(kind.value) for kind in allowed} >= {"scheduled", "manual", "operator_triggered"}
+        assert "backfill" not in {str(kind.value) for kind in allowed}
+        assert "**Backfill**" in (dag.doc_md or ""), f"{dag_id}: say on its page what to use instead"
+
+
+def test_a_hopeless_parameter_is_not_tried_three_times_and_an_outage_is(dag_bag: DagBag) -> None:
+    for dag_id, dag in dag_bag.dags.items():
+        for task in dag.tasks:
+            policy: Any = task.retry_policy
+            where = f"{dag_id}.{task.task_id}"
+            assert policy, f"{where}: leave retry_policy to DEFAULT_ARGS"
+            for hopeless in (ParameterError("no", ["no"]), SourceError("no", ["no"])):
+                assert policy.evaluate(hopeless, 1, 2).action.value == "fail", where
+            assert policy.evaluate(ServiceUnavailable("down"), 1, 2).action.value == "default", where
+
+
+def test_every_dag_survives_the_way_through_airflows_database(dag_bag: DagBag) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    for dag_id, dag in dag_bag.dags.items():
+        allowed: Any = dag.allowed_run_types
+        restored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        assert set(restored.allowed_run_types or ()) == {str(kind.value) for kind in allowed}
+        assert restored.dagrun_timeout == dag.dagrun_timeout, dag_id
+
+
+@pytest.mark.parametrize("dag_id", sorted(REGISTER))
+def test_an_unknown_parameter_is_refused_by_the_first_task_of_every_dag_and_by_it_alone(
+    dag_bag: DagBag, dag_id: str
+) -> None:
+    dag = dag_bag.dags[dag_id]
+    run = SimpleNamespace(conf={"cout": 5})
+    for task in dag.tasks:
+        found: Any = task
+        if task.upstream_task_ids:
+            found._pre_execute_hook({"task": task, "dag_run": run})
+            continue
+        with pytest.raises(ParameterError, match="cout: ") as refused:
+            found._pre_execute_hook({"task": task, "dag_run": run})
+        assert "5" not in str(refused.value), "a value is never quoted"
+        known = {name: dag.params[name] for name in dag.params}
+        found._pre_execute_hook({"task": task, "dag_run": SimpleNamespace(conf=known)})
+        found._pre_execute_hook({"task": task, "dag_run": SimpleNamespace(conf=None)})
+
+
+def test_a_misspelled_parameter_is_told_its_right_name(dag_bag: DagBag) -> None:
+    known = dag_bag.dags["customers_producer"].params
+    with pytest.raises(ParameterError, match=r"cout: .* count is meant\?"):
+        refuse_unknown({"cout": 5}, known)
+    with pytest.raises(ParameterError) as refused:
+        refuse_unknown({"postgresql://u:5ecret@h/d": 1}, known)
+    assert "5ecret" not in str(refused.value)
 
 
 def test_parameters_are_described_and_checked(dag_bag: DagBag) -> None:

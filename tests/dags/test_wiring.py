@@ -99,7 +99,7 @@ def run_parameters(bag: DagBag, dag_id: str, conf: dict[str, Any]) -> None:
     [
         ("customers_producer", {"source": "kafka"}),
         ("customers_producer", {"count": 0}),
-        ("customers_producer", {"file": "relative.csv"}),
+        ("customers_producer", {"file": ""}),
         ("customers_producer", {"broken": -1}),
         ("customers_rebuild", {"mode": "quickly"}),
         ("customers_replay", {"reasons": ["whatever"]}),

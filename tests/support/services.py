@@ -42,6 +42,12 @@ class _Server:
         """All that the server has said."""
         return self._processes.log_file(self._service.name).read_text(errors="replace")
 
+    def processes(self) -> list[int]:
+        """Pids of the server and of what it started, its own first."""
+        found = self._processes.find(self._service.name)
+        others = [one.pid for one in self._processes.members(self._service.name) if one != found]
+        return [*([found.pid] if found else []), *others]
+
     def start(self) -> None:
         """Start it unless it runs, and wait until it answers."""
         self._processes.start(self._service)

@@ -140,6 +140,15 @@ def test_a_command_for_one_service_needs_only_its_section() -> None:
         LakeSettings.from_environment({})
 
 
+def test_each_limit_of_tasks_and_runs_is_a_setting() -> None:
+    chosen = {"MEDALLION_LIMIT_JOB_MINUTES": "7", "MEDALLION_LIMIT_RUN_MINUTES": "70"}
+    limits = Settings.from_environment(VALID | chosen).limits
+    assert (limits.job_minutes, limits.run_minutes, limits.step_minutes) == (7, 70, 15)
+    assert any(
+        "LIMIT_STEP_MINUTES" in one for one in problems_of(VALID | {"MEDALLION_LIMIT_STEP_MINUTES": "0"})
+    )
+
+
 def test_a_secret_is_never_shown_or_serialised() -> None:
     settings = Settings.from_environment(VALID | EVENT_HUBS | AZURE_LAKE)
     assert MARKED not in f"{settings} {settings!r} {settings.gold.dsn}"

@@ -82,7 +82,7 @@ def _settled(stack: Stack, airflow: AirflowClient, lake: LakeView) -> Verdicts:
 
 
 def _send(airflow: AirflowClient) -> dict[str, Any]:
-    params = {"source": "telco", "file": str(TELCO), "count": None, **FAULTS}
+    params = {"source": "telco", "file": TELCO.name, "count": None, **FAULTS}
     run = airflow.trigger(PRODUCER, params)
     say(f"producer: the Telco table and {FAULTS} ({airflow.run_page(PRODUCER, run)})")
     wait_until(lambda: airflow.state(PRODUCER, run) in FINISHED, _PRODUCER_SECONDS, "the producer")

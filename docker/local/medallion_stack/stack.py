@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from medallion_contracts.errors import MedallionError, ServiceUnavailable, SettingsError
+from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.settings import Settings
 from medallion_stack import layout
 from medallion_stack.airflow import USER, Airflow, AirflowKeys
@@ -43,6 +44,7 @@ CHOICES = {
     "MEDALLION_CHURN_SOURCE": str(TELCO),
     "MEDALLION_CHURN_USERNAME": "",
     "MEDALLION_CHURN_PASSWORD": "",
+    **{limit.name: limit.default or "" for _, limit in LimitSettings.declarations()},
 }
 SUPERVISOR = "supervisor"
 # Later groups are what earlier ones need; Spark apart, see below.
@@ -118,6 +120,7 @@ class Stack:
             "MEDALLION_ALERT_OUTBOX": str(folder / "outbox"),
             "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
             "MEDALLION_DATA_DOCS_URL": (folder / "data_docs").as_uri(),
+            "MEDALLION_PRODUCER_DIR": str(folder / "incoming"),
         }
         settings.update(_chosen(state))
         airflow = Airflow(
@@ -148,8 +151,9 @@ class Stack:
             SettingsError: a chosen setting is not valid, or other than that of the services that run.
             ServiceUnavailable: names the service that did not come up and ends with its log's last lines.
         """
-        for name in ("lake", "data_docs", "reports", "logs"):
+        for name in ("lake", "data_docs", "reports", "logs", "incoming"):
             (self.state.folder / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TELCO, self.state.folder / "incoming" / TELCO.name)
         # Fails here, with every problem at once, rather than in a DAG.
         Settings.from_environment(self.airflow.settings)
         self._refuse_other_choices()

@@ -15,6 +15,12 @@ from medallion_ops.settings import AlertSettings
 
 log = logging.getLogger(__name__)
 
+_UNFINISHED = {
+    "timed_out": "it took longer than a run may (MEDALLION_LIMIT_RUN_MINUTES); what ran was ended",
+    "all_tasks_deadlocked": "none of its tasks can go on",
+}
+"""Airflow's words for the end of a run that no task's failure explains, and ours."""
+
 
 @dataclass(frozen=True)
 class Consequence:
@@ -78,6 +84,43 @@ def mail_failure(context: Mapping[str, Any]) -> None:
         log.error("no failure mail was sent: %s", error)  # the message says all
 
 
+def mail_unfinished_run(context: Mapping[str, Any]) -> None:
+    """The DAGs' `on_failure_callback`: notifies people of a run that ended with no failed task.
+
+    Airflow ends a run that takes too long by skipping its tasks, which no task's callback hears of. What a
+    failed task has mailed is not mailed again.
+    """
+    if context.get("reason") not in _UNFINISHED:
+        return
+    try:
+        alerts = AlertSettings.from_environment()
+        send(unfinished_run_alert(context, alerts), alerts)
+    except MedallionError as error:
+        log.error("no mail about the run was sent: %s", error)
+
+
+def unfinished_run_alert(context: Mapping[str, Any], alerts: AlertSettings) -> Alert:
+    """The content of that alert.
+
+    Args:
+        context: Airflow's, of the run.
+        alerts: hold Airflow's address.
+    """
+    dag_id, run, last = context["dag"].dag_id, context["run_id"], context.get("ti")
+    link = task_link(alerts, dag_id, run)
+    means = consequence(dag_id)
+    facts = {"Reason": _UNFINISHED[context["reason"]], "Run": run}
+    return Alert(
+        subject=f"{dag_id}: a run ended unfinished",
+        happened=[f"A run of {dag_id} ended before its tasks did."],
+        meaning=means.meaning,
+        first_step=means.first_step,
+        facts=facts if last is None else {**facts, "Last task": last.task_id},
+        links={} if link is None else {"Run": link},
+        key=f"unfinished {dag_id} {run}",
+    )
+
+
 def failure_alert(context: Mapping[str, Any], alerts: AlertSettings) -> Alert:
     """The content of that alert.
 
@@ -111,6 +154,8 @@ def reason(exception: object) -> str:
         if isinstance(seen, MedallionError):
             return str(seen)
         seen = seen.__cause__
+    if type(exception).__name__ == "AirflowTaskTimeout":
+        return "it took longer than a try of this task may (MEDALLION_LIMIT_*_MINUTES); what it ran was ended"
     if isinstance(exception, BaseException):
         return f"{type(exception).__name__} (its message is in the task's log)"
     return "unknown: the task's process ended without a message (see its log)"

@@ -86,8 +86,7 @@ class Delivery:
         """
         while self.is_full:
             time.sleep(POLL_SECONDS)
-        if self._first_error is not None:
-            raise self._not_delivered()
+        self.raise_if_given_up()
         key, value, headers = record
         if key is None and value is None:
             value = b""  # the client refuses to send nothing at all; the stream judges both alike
@@ -96,7 +95,7 @@ class Delivery:
             future = self._producer.send(self._topic, value, key, list(headers), partition)
         except KafkaError as error:
             self._first_error = error
-            raise self._not_delivered() from error
+            raise self.not_acknowledged(str(error)) from error
         self._sent += 1
         self._sent_bytes += len(key or b"") + len(value or b"")
         future.add_callback(self._on_ack)
@@ -112,7 +111,7 @@ class Delivery:
         if not self._failed:
             return
         if error is None:
-            raise self._not_delivered()
+            raise self.not_acknowledged(str(self._first_error))
         error.add_note(f"{self._failed:,} of {self._sent:,} records were not acknowledged")
 
     def _close(self, seconds: float) -> None:
@@ -135,11 +134,20 @@ class Delivery:
         if self._first_error is None:
             self._first_error = error
 
-    def _not_delivered(self) -> ServiceUnavailable:
-        error = self._first_error
+    def raise_if_given_up(self) -> None:
+        """See that no record was given up.
+
+        Raises:
+            ServiceUnavailable: The client gave one up.
+        """
+        if self._first_error is not None:
+            raise self.not_acknowledged(str(self._first_error))
+
+    def not_acknowledged(self, why: str) -> ServiceUnavailable:
+        """The error that not all records were acknowledged."""
         return ServiceUnavailable(
             f"Kafka at {self._settings.bootstrap} acknowledged {self._acked:,} of {self._sent:,} records for "
-            f"the topic {self._topic!r} and not the rest ({error}). Is the broker of "
+            f"the topic {self._topic!r} and not the rest ({why}). Is the broker of "
             "MEDALLION_KAFKA_BOOTSTRAP running? Sending the same again is safe."
         )
 

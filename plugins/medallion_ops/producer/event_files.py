@@ -25,15 +25,15 @@ class CsvEvents(FileSource[Planned]):
     cell is a missing field. Columns that the contract does not know are sent as strings.
     """
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, dataset: Dataset, folder: Path | None = None) -> None:
+        super().__init__(path, folder)
         self._key = dataset.key
         self._types = {column.name: column.type for column in dataset.events.columns}
         self._required = frozenset(column.name for column in dataset.events.columns if column.required)
 
     def scan(self, report: Report) -> Iterator[Planned]:
         """One record a row."""
-        for line, cells in csv_rows(self.path, self._required, report):
+        for line, cells in csv_rows(self.file, self._required, report):
             members = (
                 f"{json.dumps(name, ensure_ascii=False)}:{self._json(name, cell)}"
                 for name, cell in cells.items()
@@ -58,13 +58,13 @@ class JsonLines(FileSource[Planned]):
     The Kafka key is the line's key field when the line can be read as JSON, otherwise there is none.
     """
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, dataset: Dataset, folder: Path | None = None) -> None:
+        super().__init__(path, folder)
         self._key = dataset.key
 
     def scan(self, report: Report) -> Iterator[Planned]:
         """One record a line."""
-        with self.path.open("rb") as lines:
+        with self.file.open() as lines:
             line = 0
             while text := lines.readline(LARGEST_RECORD + 2):
                 line += 1

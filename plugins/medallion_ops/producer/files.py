@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from medallion_contracts.errors import SourceError
+from medallion_ops.producer.source_file import SourceFile
 
 _SHOWN = 20
 Item = TypeVar("Item")
@@ -19,8 +21,8 @@ Report = Callable[[str], None]
 class FileSource(ABC, Generic[Item]):
     """A file of events; iterating it again begins again."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, folder: Path | None = None) -> None:
+        self.file = SourceFile(path, folder)
 
     @abstractmethod
     def scan(self, report: Report) -> Iterator[Item]:
@@ -30,7 +32,8 @@ class FileSource(ABC, Generic[Item]):
         """Read the whole file and return its number of events.
 
         Raises:
-            SourceError: The file cannot be read, has rows that are no events (lists them), or is empty.
+            SourceError: The file cannot be read, is empty, or has rows that are no events (names the lines).
+            ServiceUnavailable: Its disk or share has a trouble that may pass.
         """
         problems: list[str] = []
         count = 0
@@ -47,7 +50,7 @@ class FileSource(ABC, Generic[Item]):
         if not count and not events:
             problems.append("it holds no events")
         if problems:
-            raise SourceError(f"nothing was sent, {self.path} is not valid", problems)
+            raise SourceError(f"nothing was sent, {self.file.shown} is not valid", problems)
         return events
 
     def __iter__(self) -> Iterator[Item]:
@@ -58,7 +61,7 @@ class FileSource(ABC, Generic[Item]):
         """
 
         def refuse(problem: str) -> None:
-            raise SourceError(f"{self.path} changed while it was sent", [problem])
+            raise SourceError(f"{self.file.shown} changed while it was sent", [problem])
 
         return self._readable(self.scan(refuse))
 
@@ -66,7 +69,7 @@ class FileSource(ABC, Generic[Item]):
         try:
             yield from items
         except OSError as error:
-            raise SourceError(f"{self.path} cannot be read", [error.strerror or str(error)]) from error
+            raise self.file.unreadable(error) from None
 
 
 class Row(NamedTuple):
@@ -76,15 +79,16 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
 
-def csv_rows(path: Path, required: frozenset[str], report: Report) -> Iterator[Row]:
+def csv_rows(file: SourceFile, required: frozenset[str], report: Report) -> Iterator[Row]:
     """Rows of a comma-separated UTF-8 file whose first line names the columns; blank lines are no rows.
 
     Args:
-        path: The file; a byte order mark is allowed.
+        file: The file; a byte order mark is allowed.
         required: Columns it must have; without them nothing is read.
-        report: Told of bad rows, which are left out.
+        report: Takes bad rows, which are left out. Like all messages about a file it names lines and columns,
+            and quotes nothing: what is no header may be a customer.
     """
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with io.TextIOWrapper(file.open(), encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines, strict=True)
         try:
             header = next(reader, [])
@@ -105,9 +109,15 @@ def csv_rows(path: Path, required: frozenset[str], report: Report) -> Iterator[R
 
 
 def _header_problems(header: list[str], required: frozenset[str]) -> list[str]:
-    problems = [f"line 1: the column {name!r} is there twice" for name in header if header.count(name) > 1]
+    problems = []
+    first: dict[str, int] = {}
+    for place, name in enumerate(header, start=1):
+        if first.setdefault(name, place) != place:
+            known = f" ({name})" if name in required else ""
+            problems.append(f"line 1: columns {first[name]} and {place} have the same name{known}")
     absent = sorted(required - set(header))
     if absent:
-        found = ", ".join(header)[:200] or "nothing"
-        problems.append(f"line 1: no column {', '.join(absent)}; the header has {found}")
-    return sorted(set(problems))
+        problems.append(
+            f"line 1: no column {', '.join(absent)}; it has {len(header)} columns: is it the header at all?"
+        )
+    return problems

@@ -47,6 +47,7 @@ class Parameters:
     Attributes:
         source: Where events come from.
         file: The file of a file source.
+        folder: What the file must be in; None for anywhere.
         dataset: Whose contract and topic.
         rate: Records per second at most; None for as fast as possible.
         count: Events to send, without the broken, duplicated and late ones; None for the whole source.
@@ -63,6 +64,7 @@ class Parameters:
 
     source: Source
     file: Path | None = None
+    folder: Path | None = None
     dataset: str = "customers"
     rate: float | None = None
     count: int | None = None
@@ -88,7 +90,7 @@ class Parameters:
         if self.source.is_file and self.file is None:
             yield f"file: the source {self.source} needs one: the path of a file that this machine can read"
         if not self.source.is_file and self.file is not None:
-            yield f"file: the source {self.source} takes none, {self.file} was given"
+            yield f"file: the source {self.source} takes none"
         if not self.source.is_file and self.loop:
             yield f"loop: the source {self.source} never ends, leave it out"
         if not 1 <= self.customers <= MAX_CUSTOMERS:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from itertools import chain, islice, repeat
+from itertools import islice
 from typing import TypeVar
 
+from medallion_contracts.errors import SourceError
 from medallion_contracts.model import Dataset
 from medallion_ops.producer.event_files import CsvEvents, JsonLines
 from medallion_ops.producer.faults import Breaker, Shares, encode, late_by
@@ -37,10 +38,10 @@ def plan(parameters: Parameters, dataset: Dataset, watermark: timedelta) -> Iter
         made = islice(SyntheticCustomers(parameters.seed, parameters.customers), parameters.count)
         return _dated(made, parameters.count, parameters, dataset, watermark)
     if parameters.source is Source.TELCO:
-        rows, events = _repeated(TelcoTable(parameters.file, parameters.seed), parameters)
+        rows, events = _repeated(TelcoTable(parameters.file, parameters.seed, parameters.folder), parameters)
         return _dated(rows, events, parameters, dataset, watermark)
     reader = CsvEvents if parameters.source is Source.CSV else JsonLines
-    return _repeated(reader(parameters.file, dataset), parameters)[0]
+    return _repeated(reader(parameters.file, dataset, parameters.folder), parameters)[0]
 
 
 def _repeated(source: FileSource[Item], parameters: Parameters) -> tuple[Iterator[Item], int | None]:
@@ -49,7 +50,24 @@ def _repeated(source: FileSource[Item], parameters: Parameters) -> tuple[Iterato
     if not parameters.loop:
         size = min(size, parameters.count or size)
         return islice(source, size), size
-    return islice(chain.from_iterable(repeat(source)), parameters.count), parameters.count
+    return islice(_again_and_again(source), parameters.count), parameters.count
+
+
+def _again_and_again(source: FileSource[Item]) -> Iterator[Item]:
+    """The items of one pass after the other.
+
+    Raises:
+        SourceError: A pass found none: the file was emptied, and looking for more would never end.
+    """
+    while True:
+        is_empty = True
+        for item in source:
+            is_empty = False
+            yield item
+        if is_empty:
+            raise SourceError(
+                f"{source.file.shown} changed while it was sent", ["it holds no events any more"]
+            )
 
 
 def _dated(

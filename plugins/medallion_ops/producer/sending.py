@@ -72,13 +72,21 @@ class Run:
         parameters: What to send.
         settings: The broker.
         watermark: The stream's (setting MEDALLION_WATERMARK_MINUTES).
+        longest_silence: How long records may be under way without any being acknowledged; None: for ever.
     """
 
-    def __init__(self, parameters: Parameters, settings: KafkaSettings, watermark: timedelta) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        settings: KafkaSettings,
+        watermark: timedelta,
+        longest_silence: timedelta | None = None,
+    ) -> None:
         self._parameters = parameters
         self._settings = settings
         self._dataset = load_dataset(parameters.dataset)
         self._watermark = watermark
+        self._longest_silence = longest_silence
         self._kinds: Counter[str] = Counter()
         self._counts = Counts(0, 0, 0, 0)
         self._seconds = 0.0
@@ -99,7 +107,7 @@ class Run:
         Raises:
             SourceError: The source cannot be read; nothing was sent.
             ServiceUnavailable: The broker does not answer, has no such topic, or did not acknowledge a
-                record.
+                record in time.
         """
         records = plan(self._parameters, self._dataset, self._watermark)
         if create_missing_topic:
@@ -119,24 +127,53 @@ class Run:
 
     def _send(self, records: Iterator[Planned], delivery: Delivery, stop: Event, begin: float) -> None:
         pause = 1 / self._parameters.rate if self._parameters.rate else 0.0
+        progress = _Progress(delivery, self._longest_silence)
         next_report = begin + REPORT_SECONDS
         for number, planned in enumerate(records):
             now = time.monotonic()
             if now >= next_report:
                 log.info("%s", _progress(delivery.counts, now - begin))
                 next_report = now + REPORT_SECONDS
-            ahead = begin + number * pause - now
+                progress.check()
+            due = begin + number * pause
             # Waiting takes at least a moment: better seldom than before every record.
-            if ahead > _WORTH_WAITING:
-                stop.wait(ahead)
+            while (ahead := due - time.monotonic()) > _WORTH_WAITING and not stop.is_set():
+                stop.wait(min(ahead, REPORT_SECONDS))
+                progress.check()
             while delivery.is_full and not stop.is_set():
                 stop.wait(POLL_SECONDS)
+                progress.check()
             if stop.is_set():
                 self._was_stopped = True
                 delivery.patience = SHUTDOWN_TIMEOUT_SECONDS
                 return
             delivery.send(planned.record)
             self._kinds[planned.kind] += 1
+
+
+class _Progress:
+    """Whether records that are under way get acknowledged: a run without an end has no other limit."""
+
+    def __init__(self, delivery: Delivery, longest_silence: timedelta | None) -> None:
+        self._delivery = delivery
+        self._seconds = longest_silence.total_seconds() if longest_silence else None
+        self._acked = 0
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        """Note how many are acknowledged by now.
+
+        Raises:
+            ServiceUnavailable: None of those under way was for too long, or one was given up.
+        """
+        self._delivery.raise_if_given_up()
+        counts, now = self._delivery.counts, time.monotonic()
+        if counts.acked != self._acked or counts.acked + counts.failed == counts.sent:
+            self._acked, self._since = counts.acked, now
+        elif self._seconds is not None and now - self._since > self._seconds:
+            raise self._delivery.not_acknowledged(
+                f"none for {now - self._since:.0f} s (MEDALLION_LIMIT_PRODUCER_MINUTES)"
+            )
 
 
 def _progress(counts: Counts, seconds: float) -> str:

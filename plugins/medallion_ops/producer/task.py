@@ -9,21 +9,26 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 
 from medallion_contracts.errors import ParameterError
+from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.producer.parameters import Parameters, Source
-from medallion_ops.settings import KafkaSettings, StreamSettings
+from medallion_ops.settings import KafkaSettings, ProducerSettings, StreamSettings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-def parameters(given: Mapping[str, Any], run_after: datetime) -> Parameters:
+def parameters(given: Mapping[str, Any], run_after: datetime, folder: Path | None = None) -> Parameters:
     """The producer's parameters out of a DAG run's.
 
     Events that the producer makes are dated by the run, not by the clock, where that is possible: a retry
     then sends the same bytes again, which the stream finds to be duplicates.
+
+    Args:
+        given: The run's parameters.
+        run_after: The run's time.
+        folder: What a file must be in (MEDALLION_PRODUCER_DIR).
 
     Raises:
         ParameterError: They are not valid; lists all problems.
@@ -32,14 +37,21 @@ def parameters(given: Mapping[str, Any], run_after: datetime) -> Parameters:
     try:
         wanted = datetime.fromisoformat(as_of) if as_of else None
     except ValueError as error:
-        problem = f"as_of: {as_of!r} is no ISO 8601 time"
-        raise ParameterError("the producer's parameters are not valid", [problem]) from error
+        problem = "as_of: is no ISO 8601 time, such as 2026-11-28T12:00:00Z"
+        raise ParameterError(_SUBJECT, [problem]) from error
+    if given.get("file") and folder is None:
+        problem = "file: MEDALLION_PRODUCER_DIR is not set, so there is no folder to take files from"
+        raise ParameterError(_SUBJECT, [problem])
     known = {name: value for name, value in given.items() if name in Parameters.__dataclass_fields__}
     known |= {"source": Source(given["source"]), "file": Path(given["file"]) if given.get("file") else None}
+    known["folder"] = folder
     asked = Parameters(**{**known, "as_of": wanted})
     if wanted is not None or asked.is_endless or asked.source.is_sent_as_it_is:
         return asked
     return Parameters(**{**known, "as_of": run_after})
+
+
+_SUBJECT = "the producer's parameters are not valid"
 
 
 class ProducerOperator(BaseOperator):
@@ -58,20 +70,18 @@ class ProducerOperator(BaseOperator):
         """Run the producer.
 
         Raises:
-            AirflowFailException: The parameters are not valid, which a retry cannot help; nothing was sent.
+            ParameterError: The parameters are not valid; nothing was sent.
             SourceError: The source cannot be read; nothing was sent.
-            ServiceUnavailable: The broker does not answer, or did not acknowledge a record.
+            ServiceUnavailable: The broker does not answer, or did not acknowledge a record in time.
         """
         # Kafka's client takes a while to load.
         from medallion_ops.producer.sending import Run
 
         given = {**context["params"], "dataset": self.dataset}
-        try:
-            wanted = parameters(given, context["dag_run"].run_after)
-        except ParameterError as error:
-            raise AirflowFailException(str(error)) from error
+        wanted = parameters(given, context["dag_run"].run_after, ProducerSettings.from_environment().folder)
         watermark = timedelta(minutes=StreamSettings.from_environment().watermark_minutes)
-        run = Run(wanted, KafkaSettings.from_environment(), watermark)
+        silence = timedelta(minutes=LimitSettings.from_environment().producer_minutes)
+        run = Run(wanted, KafkaSettings.from_environment(), watermark, silence)
         try:
             run.execute(self._stop)
         finally:

@@ -73,13 +73,13 @@ _COLUMNS = frozenset(column for column, _ in _MAPPING.values())
 class TelcoTable(FileSource[UndatedEvent]):
     """The table's customers in the order of the file."""
 
-    def __init__(self, path: Path, seed: int) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, seed: int, folder: Path | None = None) -> None:
+        super().__init__(path, folder)
         self._people = People(seed)
 
     def scan(self, report: Report) -> Iterator[UndatedEvent]:
         """One event a row; a row with a cell that cannot be mapped is reported."""
-        for line, cells in csv_rows(self.path, _COLUMNS, report):
+        for line, cells in csv_rows(self.file, _COLUMNS, report):
             fields: dict[str, object] = {}
             is_valid = True
             for field, (column, parse) in _MAPPING.items():

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from medallion_contracts.errors import ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.replay.records import Quarantine, Selection, outcome
@@ -39,7 +37,7 @@ def _moment(params: Mapping[str, Any], name: str, problems: list[str]) -> dateti
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        problems.append(f"{name}: {text!r} is no ISO 8601 time")
+        problems.append(f"{name}: is no ISO 8601 time, such as 2026-11-28T12:00:00Z")
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -48,12 +46,9 @@ def count_rows(dataset: str, params: Mapping[str, Any]) -> dict[str, int]:
     """Open quarantine rows of the selection, by reason.
 
     Raises:
-        AirflowFailException: The parameters are not valid, which a retry cannot help.
+        ParameterError: The parameters are not valid.
     """
-    try:
-        wanted = selection(params)
-    except ParameterError as error:
-        raise AirflowFailException(str(error)) from error
+    wanted = selection(params)
     counts = _quarantine(dataset).count(wanted)
     log.info("open rows: %s", counts)
     return counts

@@ -221,3 +221,28 @@ class TestTopics:
         for number in range(500):
             key = b"customer-%d" % number
             assert mine(key) == theirs.partition("t", key, key, None, None, FourPartitions())
+
+
+def test_an_endless_run_whose_records_no_one_acknowledges_ends_long_before_the_client_gives_up(
+    own_broker: BrokerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medallion_ops.producer.delivery.SHUTDOWN_TIMEOUT_SECONDS", 1.0)
+    asked = Parameters(Source.SYNTHETIC, rate=200)
+    run = Run(asked, KafkaSettings(own_broker.bootstrap), WATERMARK, timedelta(seconds=3))
+    [broker, *_] = own_broker.processes()
+    frozen = threading.Timer(2, os.kill, (broker, signal.SIGSTOP))
+    frozen.start()
+    try:
+        with pytest.raises(ServiceUnavailable, match="MEDALLION_LIMIT_PRODUCER_MINUTES"):
+            run.execute(Event())
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    summary = run.summary.as_json()
+    assert summary["acked"] > 0
+    assert summary["failed"] > 0
+
+
+def test_a_run_that_rests_between_its_records_is_not_taken_for_a_hanging_one(kafka: KafkaSettings) -> None:
+    asked = Parameters(Source.SYNTHETIC, rate=0.4, count=3)
+    summary = Run(asked, kafka, WATERMARK, timedelta(seconds=1)).execute(Event())
+    assert summary.counts.acked == 3

@@ -12,7 +12,7 @@ import pytest
 from medallion_contracts.errors import GoldError, SettingsError
 from medallion_ops.alerts import webhook
 from medallion_ops.alerts.alert import Alert, Level
-from medallion_ops.alerts.failures import failure_alert, reason
+from medallion_ops.alerts.failures import failure_alert, mail_unfinished_run, reason, unfinished_run_alert
 from medallion_ops.alerts.mail import Mail, message, render
 from settings_of_tests import settings
 
@@ -83,6 +83,28 @@ def test_a_librarys_message_stays_in_the_log_as_it_may_quote_a_customer(error: E
 def test_our_own_message_is_told_however_deep_it_is() -> None:
     ours = SettingsError("the settings are not valid", ["MEDALLION_LAKE_URI is not set"])
     assert "MEDALLION_LAKE_URI is not set" in reason(caused(RuntimeError("command line"), ours))
+
+
+def test_a_task_that_took_too_long_is_told_so_and_by_which_setting() -> None:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    assert "MEDALLION_LIMIT_*_MINUTES" in reason(AirflowTaskTimeout("Timeout, PID: 1"))
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"), [("timed_out", "MEDALLION_LIMIT_RUN_MINUTES"), ("all_tasks_deadlocked", "can go on")]
+)
+def test_a_run_that_ended_without_a_failed_task_is_mailed_with_its_last_task(ended: str, told: str) -> None:
+    run = {"dag": Task(), "run_id": Task().run_id, "ti": Task(task_id="write"), "reason": ended}
+    mail = render(unfinished_run_alert(run, ALERTS))
+    assert told in mail.text
+    assert "Last task: write" in mail.text
+    assert "Last task" not in render(unfinished_run_alert({**run, "ti": None}, ALERTS)).text
+
+
+def test_a_run_with_a_failed_task_is_not_mailed_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medallion_ops.alerts.failures.send", lambda *mail: pytest.fail("one mail a cause"))
+    mail_unfinished_run({"dag": Task(), "run_id": Task().run_id, "reason": "task_failure"})
 
 
 def test_a_task_that_was_killed_has_no_message() -> None:
