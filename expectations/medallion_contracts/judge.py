@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Final
 
 from medallion_contracts import reasons
@@ -20,6 +21,9 @@ from medallion_contracts.model import Column, ColumnType, Table
 
 MAX_DEPTH: Final = 500
 """Deepest nesting of objects and arrays that is still parsed; deeper values are `malformed`."""
+
+MOST_UNKNOWN: Final = 100
+"""Most unknown fields that are named of one record, in its own order: it may have any number of them."""
 
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2})?(?:[.,](\d+))?(Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
@@ -35,7 +39,7 @@ class Judgement:
 
     `fields` holds the normalised value of every valid field, defaults included (str, int, bool, Decimal with
     the contract's scale, datetime in UTC); it is complete when there are no `reasons`. `defaulted` and
-    `reasons` follow the contract's column order; `unknown` the record's own.
+    `reasons` follow the contract's column order; `unknown`, of at most MOST_UNKNOWN, the record's own.
     """
 
     fields: Mapping[str, object]
@@ -96,7 +100,8 @@ class EventJudge:
                 faults.append(str(refused))
         faults.extend(reasons.missing(column.name) for column in absent if column.required)
         defaulted = self._fill(found, [column for column in absent if not column.required], faults)
-        unknown = tuple(printable(name) for name in document if name not in self._known)
+        others = (name for name in document if name not in self._known)
+        unknown = tuple(printable(name) for name in islice(others, MOST_UNKNOWN))
         if self._reject_unknown:
             faults.extend(reasons.unknown(name) for name in unknown)
         return Judgement(found, defaulted, unknown, self._in_order(faults))

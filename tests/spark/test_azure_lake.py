@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from kafka_log import TestLake, event, log_of
 from medallion_contracts.loader import load_dataset
 from medallion_spark.session.lake_access import LakeAccess, log_in
-from medallion_spark.stream.batch import MicroBatches
+from medallion_spark.stream.table_writes import TableWrites
 from services import AzuriteServer
 
 
@@ -30,17 +30,17 @@ def azure_lake(spark: SparkSession, azurite: AzuriteServer, secrets_file: Path) 
 def test_batches_are_written_completed_after_a_crash_and_read_by_spark(
     azure_lake: TestLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake, append = azure_lake, MicroBatches._append
+    lake, append = azure_lake, TableWrites._append
     lake.send(log_of([event("c1", 20), event("c2", 25), b"{"]))
 
-    def dying(self: MicroBatches, part: object, *rest: object) -> object:
+    def dying(self: TableWrites, part: object, *rest: object) -> object:
         if part.name == "silver":  # type: ignore[attr-defined]
             raise _Died
         return append(self, part, *rest)  # type: ignore[arg-type]
 
     second = log_of([event("c1", 20), event("c3", 26)], first_offset=3)
     with monkeypatch.context() as patch:
-        patch.setattr(MicroBatches, "_append", dying)
+        patch.setattr(TableWrites, "_append", dying)
         with pytest.raises(_Died):
             lake.send(second)
     lake.restart()

@@ -13,7 +13,7 @@ from kafka_log import Record, TestLake, event, log_of
 from medallion_contracts.errors import LeaseError, StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import LakeTable
-from medallion_spark.stream.batch import MicroBatches
+from medallion_spark.stream.table_writes import TableWrites
 
 FIRST = log_of([event("c1", 20), event("c2", 25)])
 SECOND = log_of(
@@ -52,14 +52,14 @@ def _die_at(lake: TestLake, point: str, monkeypatch: pytest.MonkeyPatch) -> None
 
         monkeypatch.setattr(lake.ledger, "append", refuse)
         return
-    append = MicroBatches._append
+    append = TableWrites._append
 
-    def dying(self: MicroBatches, part: Any, *rest: Any) -> Any:
+    def dying(self: TableWrites, part: Any, *rest: Any) -> Any:
         if part.table.name == point:
             raise _Died
         return append(self, part, *rest)
 
-    monkeypatch.setattr(MicroBatches, "_append", dying)
+    monkeypatch.setattr(TableWrites, "_append", dying)
 
 
 @pytest.mark.parametrize("point", ["bronze", "silver", "quarantine", "ledger"])
@@ -136,7 +136,7 @@ def test_a_driver_that_lost_the_lease_commits_nothing(lake: TestLake) -> None:
     def refuse() -> None:
         raise LeaseError("taken")
 
-    lake.batches._guard = refuse
+    lake.batches._writes._guard = refuse
     with pytest.raises(LeaseError):
         lake.send(FIRST)
     assert lake.rows("bronze") == []

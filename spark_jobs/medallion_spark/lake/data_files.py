@@ -11,11 +11,12 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -26,8 +27,20 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
 
-MOST_BUFFERED = 128 * 1024 * 1024
+MOST_BUFFERED = 64 * 1024 * 1024
 """Bytes of one table that a task gathers before it writes them out, as one file a partition."""
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""About how much of a column the Parquet writer encodes before it looks whether a page is full."""
+
+KEY_HASH = "key_hash"
+"""A column beside a table's own: it is not written, its values come back with the files."""
+
+_MOST_ROWS_READ, _WRITE_BATCH = 65_536, 1024
+"""Arrow's own numbers, for rows of ordinary size."""
+
+FILE_NUMBER = "file_number"
+"""A column of rows read: the position of their file among those asked for."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +60,26 @@ class FileLayout:
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that lies in its table's folder; `statistics` are JSON, as Delta's log has them."""
+    """A file that lies in its table's folder.
+
+    `statistics` are JSON, as Delta's log has them; `key_hashes` are the values of KEY_HASH, if rows had it.
+    """
 
     path: str
     partition: Mapping[str, str]
     bytes: int
     rows: int
     statistics: str
+    key_hashes: npt.NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
 
 def read_data_files(
-    spark: SparkSession, layout: FileLayout, paths: Sequence[str], columns: Sequence[str]
+    spark: SparkSession,
+    layout: FileLayout,
+    paths: Sequence[str],
+    columns: Sequence[str],
+    *,
+    with_file_number: bool = False,
 ) -> DataFrame:
     """Columns of the named files of a table; null where a file is older than the column.
 
@@ -66,21 +88,38 @@ def read_data_files(
         layout: of the table.
         paths: relative to the table's folder.
         columns: none that the table is partitioned by: those are not in the files.
+        with_file_number: whether FILE_NUMBER is added, the position of the row's file in `paths`.
     """
     schema = pa.schema([layout.schema.field(name) for name in columns])
+    complete = schema.append(pa.field(FILE_NUMBER, pa.int32())) if with_file_number else schema
 
     def read(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         folder = _folder(layout)
         for batch in numbers:
             for number in batch.column(0).to_pylist():
                 with folder.open_input_file(paths[number]) as content:
-                    file = pq.ParquetFile(content)
-                    there = [name for name in columns if name in file.schema_arrow.names]
-                    for rows in file.iter_batches(columns=there):
-                        yield _complete(rows, schema)
+                    for rows in _rows_of(content, columns):
+                        whole = _complete(rows, schema)
+                        if with_file_number:
+                            whole = whole.append_column(
+                                FILE_NUMBER, pa.repeat(pa.scalar(number, pa.int32()), len(whole))
+                            )
+                        yield whole
 
     tasks = min(len(paths), spark.sparkContext.defaultParallelism)
-    return spark.range(0, len(paths), 1, tasks).mapInArrow(read, from_arrow_schema(schema))
+    return spark.range(0, len(paths), 1, tasks).mapInArrow(read, from_arrow_schema(complete))
+
+
+def _rows_of(content: pa.NativeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The file's rows, a bounded number of bytes at a time, however large a row or a row group is."""
+    file = pq.ParquetFile(content, buffer_size=PAGE_BYTES)
+    there = [name for name in columns if name in file.schema_arrow.names]
+    metadata = file.metadata
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        a_row = max(1, group.total_byte_size // max(1, group.num_rows))
+        size = max(1, min(_MOST_ROWS_READ, MOST_BUFFERED // 4 // a_row))
+        yield from file.iter_batches(batch_size=size, row_groups=[number], columns=there)
 
 
 def _complete(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -107,7 +146,7 @@ class FileWriter:
         self._files: list[DataFile] = []
 
     def add(self, rows: pa.Table) -> None:
-        """Take rows of the layout's schema."""
+        """Take rows of the layout's schema, which may have KEY_HASH beside."""
         if not len(rows):
             return
         self._buffered.append(rows)
@@ -131,18 +170,24 @@ class FileWriter:
     def _write(self, partition: Mapping[str, str], rows: pa.Table) -> DataFile:
         folder = "".join(f"{name}={value}/" for name, value in partition.items())
         path = f"{folder}part-{uuid.uuid4()}.zstd.parquet"
-        content = rows.drop_columns(list(partition))
+        hashes = rows[KEY_HASH].to_numpy() if KEY_HASH in rows.column_names else None
+        content = rows.select([name for name in self._layout.schema.names if name not in partition])
         with self._folder.open_output_stream(path) as stream:
             pq.write_table(
                 content,
                 stream,
                 compression="zstd",
                 compression_level=1,
+                # Values of 1 MB: pages are measured only after so many of them.
+                write_batch_size=max(
+                    1, min(_WRITE_BATCH, PAGE_BYTES * len(content) // max(1, content.nbytes))
+                ),
                 # Spark reads its own physical types fastest.
                 store_decimal_as_integer=True,
             )
             size = stream.tell()
-        return DataFile(path, partition, size, len(rows), _statistics(content, self._layout.statistics))
+        statistics = _statistics(content, self._layout.statistics)
+        return DataFile(path, partition, size, len(rows), statistics, hashes)
 
 
 def _by_partition(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[Mapping[str, str], pa.Table]]:

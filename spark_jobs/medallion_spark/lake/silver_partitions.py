@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import reduce
-from operator import and_, or_
-from typing import Any
+from datetime import timedelta
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column
@@ -16,9 +13,6 @@ from pyspark.sql import functions as F
 
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
-
-MOST_TOUCHED = 200
-"""Most partitions of silver that a look-up names one by one."""
 
 STATISTICS_ROUNDING = timedelta(milliseconds=1)
 """Spark and delta-rs cut the largest time of a file to whole milliseconds when they compact it; Delta's own
@@ -53,62 +47,61 @@ def silver_partition(dataset: Dataset) -> dict[str, Column]:
     return {name: F.call_function(part, utc_time) for name, part in partition_parts(dataset).items()}
 
 
-@dataclass(frozen=True)
-class Touched:
-    """One partition of silver that a batch touches, and the event times it brings there."""
-
-    values: tuple[int, ...]
-    earliest: datetime
-    latest: datetime
-
-
-def touched_partitions(
-    rows: Sequence[Mapping[str, Any]], dataset: Dataset
-) -> tuple[tuple[str, ...], list[Touched]]:
-    """Which partitions of silver the batch touches, coarser (days, months, years) where they are very many.
+def touched_partitions(hours: pa.Table, dataset: Dataset) -> pa.Table:
+    """The partitions of silver that a batch touches, each of them.
 
     Args:
-        rows: of `batch_balance.summarise`.
+        hours: of the batch's summary.
         dataset: its contracts.
 
     Returns:
-        names of the leading partition columns, and one `Touched` for each combination of their values.
+        `partition.<column>`, and `earliest` and `latest` of the event times that the batch brings there.
     """
     parts = partition_parts(dataset)
-    names = tuple(parts)
-    spans = [(row["earliest"], row["latest"]) for row in rows if row["earliest"] is not None]
-    while True:
-        groups: dict[tuple[int, ...], list[tuple[datetime, datetime]]] = {}
-        for span in spans:
-            groups.setdefault(tuple(getattr(span[0], parts[name]) for name in names), []).append(span)
-        if len(groups) <= MOST_TOUCHED or not names:
-            return names, [
-                Touched(values, min(first for first, _ in group), max(last for _, last in group))
-                for values, group in sorted(groups.items())
-            ]
-        names = names[:-1]
+    names = [f"partition.{name}" for name in parts]
+    values = [pc.call_function(part, [hours["earliest"]]) for part in parts.values()]
+    everywhere = pa.table([*values, hours["earliest"], hours["latest"]], [*names, "earliest", "latest"])
+    found = everywhere.group_by(names).aggregate([("earliest", "min"), ("latest", "max")])
+    return found.select([*names, "earliest_min", "latest_max"]).rename_columns([*names, "earliest", "latest"])
 
 
-def touched_files(files: pa.Table, names: Sequence[str], touched: Sequence[Touched], time: str) -> list[str]:
-    """Paths of silver's files that may hold rows of the touched partitions in their ranges of event time.
+def touched_files(files: pa.Table, touched: pa.Table, time: str) -> pa.Table:
+    """Those of silver's files that may hold rows of the touched partitions in their ranges of event time.
+
+    The cost follows the number of files and of partitions, however many they are.
 
     Args:
         files: of `LakeTable.files`.
-        names: of `touched_partitions`.
         touched: of `touched_partitions`.
         time: name of the event time.
     """
-    if not len(files):
-        return []
-    smallest, largest = pc.field(f"min.{time}"), pc.field(f"max.{time}")
-    conditions = []
-    for one in touched:
-        in_partition = [pc.field(f"partition.{n}") == v for n, v in zip(names, one.values, strict=True)]
-        # A file without statistics may hold anything.
-        in_range = [
-            smallest.is_null() | (smallest <= pa.scalar(one.latest)),
-            largest.is_null() | (largest > pa.scalar(one.earliest - STATISTICS_ROUNDING)),
-        ]
-        conditions.append(reduce(and_, [*in_partition, *in_range]))
-    found: list[str] = files.filter(reduce(or_, conditions))["path"].to_pylist()
-    return found
+    if not len(files) or not len(touched):
+        return files.slice(0, 0)
+    touched = touched.take(pa.array(np.argsort(_codes(touched, touched))))
+    codes, here = _codes(touched, touched), _codes(files, touched)
+    at = np.minimum(np.searchsorted(codes, here), len(codes) - 1)
+    # A file without statistics may hold anything.
+    smallest = _micros(files, f"min.{time}", np.iinfo(np.int64).min)
+    largest = _micros(files, f"max.{time}", np.iinfo(np.int64).max)
+    rounding = STATISTICS_ROUNDING // timedelta(microseconds=1)
+    earliest, latest = _micros(touched, "earliest", 0)[at], _micros(touched, "latest", 0)[at]
+    return files.filter(
+        pa.array((codes[at] == here) & (smallest <= latest) & (largest > earliest - rounding))
+    )
+
+
+def _codes(table: pa.Table, touched: pa.Table) -> npt.NDArray[np.int64]:
+    """The partition of each row as one number: years, months, days and hours have at most four digits."""
+    codes = np.zeros(len(table), dtype=np.int64)
+    for name in touched.column_names:
+        if name.startswith("partition."):
+            codes = codes * 10_000 + table[name].cast(pa.int64()).fill_null(-1).to_numpy()
+    return codes
+
+
+def _micros(table: pa.Table, name: str, unknown: int) -> npt.NDArray[np.int64]:
+    if name not in table.column_names:
+        return np.full(len(table), unknown, dtype=np.int64)
+    times = table[name].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    micros: npt.NDArray[np.int64] = times.fill_null(unknown).to_numpy()
+    return micros

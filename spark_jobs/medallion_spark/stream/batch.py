@@ -21,35 +21,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from medallion_contracts import reasons
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
-from medallion_spark.lake import silver_partitions
-from medallion_spark.lake.data_files import DataFile
-from medallion_spark.lake.table_rows import bronze_rows, quarantine_rows, silver_rows
-from medallion_spark.lake.tables import Commit, LakeTable, StreamTables
+from medallion_spark.lake.tables import StreamTables
 from medallion_spark.stream import batch_balance
 from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
-from medallion_spark.stream.batch_writer import MOST_NAMES, TableRows, Written, write_batch_files
+from medallion_spark.stream.batch_writer import MOST_NAMES
 from medallion_spark.stream.ledger import Ledger, LedgerRow, PartitionOffsets, StreamPosition
 from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.table_writes import TableWrites, app_id
 from medallion_spark.verdicts.batch_verdicts import Batch, Judged, Verdicts, utc_time
 
 logger = logging.getLogger(__name__)
-
-ROWS_A_FILE = 100_000
-"""A batch of fewer rows is written as one file (for each partition of the table)."""
-MANY_PARTITIONS = 64
-"""From so many touched partitions on, silver's rows are brought together by partition before the write."""
 
 
 class MicroBatches:
@@ -87,8 +77,8 @@ class MicroBatches:
         self._ledger = ledger
         self._query_id = query_id
         self._earliest = earliest
-        self._guard = guard
         self._clock = clock
+        self._writes = TableWrites(spark, dataset, tables, query_id, guard, self._verdicts.remember)
         self._carried: StreamPosition = ledger.carried()
         self._last_batch = ledger.last_batch(query_id)
 
@@ -113,9 +103,12 @@ class MicroBatches:
             logger.info("batch %d is in the ledger already", batch_id)
             return None
         started, clock = time.monotonic(), self._clock()
-        if self._tables.bronze.holds(self._app_id(self._tables.bronze), batch_id):
+        if self._tables.bronze.holds(app_id(self._query_id, self._tables.bronze), batch_id):
             judged = self._verdicts.derive(self._query_id, batch_id)
-            held = [((row["topic"], row["partition"]), row["largest_offset"] + 1) for row in judged.rows]
+            held = [
+                ((row["topic"], row["partition"]), row["largest_offset"] + 1)
+                for row in judged.summary.sources
+            ]
             _refuse_others(records, dict(sorted(held)), batch_id)
         else:
             batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks)
@@ -132,13 +125,10 @@ class MicroBatches:
         logger.info("%s", _line(row))
         return row
 
-    def _app_id(self, table: LakeTable) -> str:
-        return f"{self._query_id}:{table.name}"
-
     def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
         numbers = judged.numbers
-        sources = batch_balance.account(judged.rows, self._carried.sources, self._earliest)
-        written, commits = self._append_all(judged, batch_id)
+        sources = batch_balance.account(judged.summary.sources, self._carried.sources, self._earliest)
+        written, commits = self._writes.append_all(judged, batch_id)
         silver_at = self._clock()
         # The longest waits belong to the earliest arrivals.
         p50, p95, longest = (_wait(written.arrival(share), silver_at) for share in (0.5, 0.05, 0.0))
@@ -169,92 +159,6 @@ class MicroBatches:
             event_to_silver_max=longest,
         )
 
-    def _append_all(self, judged: Judged, batch_id: int) -> tuple[Written, list[Commit]]:
-        """The batch's rows in all tables: files written together, committed one table after the other."""
-        parts = [part for part in self._parts(judged) if part.expected]
-        missing = [part for part in parts if not part.table.holds(part.app_id, batch_id)]
-        written = self._write_files(judged, missing)
-        return written, [self._append(part, written.files.get(part.name), batch_id) for part in parts]
-
-    def _parts(self, judged: Judged) -> list[_TableWrite]:
-        """In the order of their commits."""
-        tables, numbers = self._tables, judged.numbers
-        app_ids = {
-            table.name: self._app_id(table) for table in (tables.bronze, tables.silver, tables.quarantine)
-        }
-        quarantine = app_ids["quarantine"]
-        return [
-            _TableWrite("bronze", tables.bronze, app_ids["bronze"], bronze_rows, numbers.read),
-            _TableWrite(
-                "silver",
-                tables.silver,
-                app_ids["silver"],
-                partial(silver_rows, dataset=self._dataset),
-                numbers.verdicts[SILVER],
-            ),
-            _TableWrite(
-                "quarantine",
-                tables.quarantine,
-                quarantine,
-                partial(_quarantine, changed=False),
-                numbers.quarantine - judged.changed,
-            ),
-            # On its own: a driver that died may have committed the others, by the contract of its day.
-            _TableWrite(
-                "changed",
-                tables.quarantine,
-                f"{quarantine}:contract_changed",
-                partial(_quarantine, changed=True),
-                judged.changed,
-            ),
-        ]
-
-    def _write_files(self, judged: Judged, parts: Sequence[_TableWrite]) -> Written:
-        """The data files of the parts, in one pass over the records (two for a history of many hours)."""
-        partitions = len(silver_partitions.touched_partitions(judged.rows, self._dataset)[1])
-        apart = [part for part in parts if part.name == "silver" and partitions > MANY_PARTITIONS]
-        together = [part for part in parts if part not in apart]
-        cores = self._spark.sparkContext.defaultParallelism
-        few = max(1, min(cores, -(-judged.numbers.read // ROWS_A_FILE)))
-        written = _pass(judged, judged.records.coalesce(few), together)
-        if apart:
-            # A partition's rows come together, so that each has one file.
-            hours = silver_partitions.silver_partition(self._dataset).values()
-            records = judged.records.where(F.col("verdict") == SILVER).repartition(*hours)
-            written.files |= _pass(judged, records, apart).files
-        return written
-
-    def _append(self, part: _TableWrite, files: Sequence[DataFile] | None, batch_id: int) -> Commit:
-        """Commit a part's files; None were needed when a driver that died had committed it."""
-        if files is None:
-            commit = part.table.committed(part.app_id, batch_id)
-        else:
-            written = sum(file.rows for file in files)
-            batch_balance.check_written(part.table.name, written, part.expected)
-            self._guard()
-            commit = part.table.append(files, part.app_id, batch_id)
-        batch_balance.check_written(part.table.name, commit.rows, part.expected)
-        return commit
-
-
-@dataclass(frozen=True)
-class _TableWrite:
-    """What a batch adds to a table by one commit, `expected` rows."""
-
-    name: str
-    table: LakeTable
-    app_id: str
-    rows_of: Callable[[pa.Table], pa.Table]
-    expected: int
-
-
-def _pass(judged: Judged, records: DataFrame, parts: Sequence[_TableWrite]) -> Written:
-    tables = {part.name: TableRows(part.table.layout, part.rows_of) for part in parts}
-    largest = max(row["largest_bytes"] for row in judged.rows)
-    return write_batch_files(
-        records, tables, repeats=judged.repeats, constants=judged.constants, largest=max(1, largest)
-    )
-
 
 def _refuse_others(
     records: DataFrame, until: Mapping[tuple[str, int], int], batch_id: int, *, is_older: bool = False
@@ -276,12 +180,6 @@ def _refuse_others(
             f"batch {batch_id} is done already{what}: Spark's checkpoint is older than the ledger (from a "
             "backup, or in part deleted); move it away and start with --recover-from-ledger"
         )
-
-
-def _quarantine(judged: pa.Table, *, changed: bool) -> pa.Table:
-    rows = quarantine_rows(judged)
-    is_here = [(reasons.CONTRACT_CHANGED in found) == changed for found in rows["reasons"].to_pylist()]
-    return rows.filter(pa.array(is_here, pa.bool_()))
 
 
 def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:

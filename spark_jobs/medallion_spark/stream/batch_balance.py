@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -20,18 +22,30 @@ VERDICTS = (SILVER, DUPLICATE, LATE, REJECTED)
 Row = Mapping[str, Any]
 
 
-def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
-    """The numbers by Kafka partition, task and hour of event time.
+@dataclass(frozen=True)
+class Summary:
+    """What a batch is made of.
+
+    `sources` has a row for each Kafka partition and task: `topic`, `partition`, `task`, `rows`, each
+    verdict's count, `key_mismatch`, `with_unknown`, `smallest_offset`, `largest_offset`, `largest_bytes` (of
+    a record) and `watermark` (largest valid event time). `hours` has a row for each hour of event time that
+    goes to silver: `hour` (since the epoch), `earliest` and `latest`.
+    """
+
+    sources: Sequence[Row]
+    hours: pa.Table
+
+
+_SUMS = ("rows", *VERDICTS, "key_mismatch", "with_unknown")
+_ENDS = {"smallest_offset": "min", "largest_offset": "max", "largest_bytes": "max", "watermark": "max"}
+
+
+def summarise(records: DataFrame, dataset: Dataset) -> Summary:
+    """Count a batch by Kafka partition and task, and by hour of event time.
 
     Args:
         records: of `parse_records`, with `verdict` and `task`.
         dataset: its contracts.
-
-    Returns:
-        rows with `topic`, `partition`, `task`, `hour` (null for what does not go to silver), `rows`, each
-        verdict's count, `key_mismatch`, `with_unknown`, `smallest_offset`, `largest_offset`,
-        `largest_bytes` (of a record), `watermark` (largest valid event time), `earliest` and `latest` event
-        time of what goes to silver.
     """
     event_time = F.col(f"fields.{dataset.event_time}")
     to_silver = F.col("verdict") == SILVER
@@ -48,9 +62,25 @@ def summarise(records: DataFrame, dataset: Dataset) -> list[Row]:
         F.min(F.when(to_silver, event_time)).alias("earliest"),
         F.max(F.when(to_silver, event_time)).alias("latest"),
     ]
-    groups = records.groupBy("topic", "partition", "task", hour).agg(*numbers)
-    rows: list[Row] = groups.toArrow().to_pylist()
-    return rows
+    return summary_of(records.groupBy("topic", "partition", "task", hour).agg(*numbers).toArrow())
+
+
+def summary_of(groups: pa.Table) -> Summary:
+    """Sum up groups by Kafka partition, task and hour: a history may bring one for each of its records."""
+    wanted = {**dict.fromkeys(_SUMS, "sum"), **_ENDS}
+    keys = ["topic", "partition", "task"]
+    sources = groups.group_by(keys).aggregate(list(wanted.items()))
+    sources = sources.select([*keys, *(f"{name}_{how}" for name, how in wanted.items())])
+    hours = groups.filter(pc.field("hour").is_valid()).group_by("hour")
+    hours = hours.aggregate([("earliest", "min"), ("latest", "max")])
+    return Summary(
+        sources.rename_columns([*keys, *wanted]).to_pylist(),
+        hours.select(["hour", "earliest_min", "latest_max"]).rename_columns(["hour", "earliest", "latest"]),
+    )
+
+
+_HEADER_BYTES = 64
+"""What a header takes beside its key and value, in rows and in Arrow."""
 
 
 def _bytes() -> Column:
@@ -58,7 +88,7 @@ def _bytes() -> Column:
     headers = F.aggregate(
         "headers",
         F.lit(0),
-        lambda so_far, header: so_far + _length(header["key"]) + _length(header["value"]),
+        lambda so_far, header: so_far + _length(header["key"]) + _length(header["value"]) + _HEADER_BYTES,
     )
     return _length(F.col("key")) + _length(F.col("value")) + F.coalesce(headers, F.lit(0))
 
@@ -92,7 +122,7 @@ class BatchCounts:
 
 
 def count(rows: Sequence[Row]) -> BatchCounts:
-    """The counts of a batch, from `summarise`."""
+    """The counts of a batch, from the sources of its summary."""
 
     def total(name: str) -> int:
         return sum(row[name] for row in rows)
@@ -128,7 +158,7 @@ def account(
     """What the batch did with each Kafka partition's offsets.
 
     Args:
-        rows: of `summarise`.
+        rows: sources of the batch's summary.
         carried: of the ledger's newest row.
         earliest: asks the broker for the first offset it still has, by partition of a topic; only called when
             offsets are missing at the beginning.

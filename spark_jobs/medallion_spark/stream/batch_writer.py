@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pickle import dumps, loads
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
 from medallion_contracts import reasons
-from medallion_spark.lake.data_files import DataFile, FileLayout, FileWriter
+from medallion_spark.lake.data_files import KEY_HASH, DataFile, FileLayout, FileWriter
 from medallion_spark.lake.table_rows import JUDGED_COLUMNS
 from medallion_spark.session.spark_session import ARROW_BYTES
 from medallion_spark.stream.batch_balance import DUPLICATE, REJECTED, SILVER
@@ -24,16 +24,25 @@ from medallion_spark.verdicts.deduplicate import COORDINATES
 MOST_NAMES = 50
 """Most reasons or unknown fields that a ledger row names."""
 _MOST_NAMES_OF_A_TASK = 20 * MOST_NAMES
+"""Their counts are exact while there are no more of them than this."""
 _MOST_RANKS = 1001
 _MOST_RECORDS = 10_000
+_FEWEST_RECORDS = 1_000
+
+SILVER_COLUMNS = tuple(name for name in JUDGED_COLUMNS if name not in ("key", "value", "headers"))
+"""Those that silver's rows are made of: without the raw record."""
 
 
 @dataclass(frozen=True)
 class TableRows:
-    """What a table gets: its layout, and the function that makes its rows of judged records."""
+    """What a table gets: its layout, and the function that makes its rows of judged records.
+
+    `with_keys`: the rows are those of the records accepted for silver, and their files tell KEY_HASH.
+    """
 
     layout: FileLayout
     rows_of: Callable[[pa.Table], pa.Table]
+    with_keys: bool = False
 
 
 @dataclass
@@ -75,18 +84,20 @@ def write_batch_files(
     repeats: pa.Table,
     constants: Mapping[str, pa.Scalar],
     largest: int,
+    of_columns: Sequence[str] = JUDGED_COLUMNS,
 ) -> Written:
     """Write the records' rows as files of the tables.
 
     Args:
-        records: judged, with all of JUDGED_COLUMNS that are not constant, and `unknown`. Each task writes one
-            file for each partition of each table, or more if they are large.
+        records: judged, with all of `of_columns` that are not constant, `unknown` and KEY_HASH. Each task
+            writes one file for each partition of each table, or more if they are large.
         tables: by any name.
         repeats: of the batch, in the schema REPEATS: they change verdicts.
         constants: columns that are the same for all records.
         largest: bytes of the largest record.
+        of_columns: the columns of judged records that the rows are made of.
     """
-    columns = [name for name in (*JUDGED_COLUMNS, "unknown") if name not in constants]
+    columns = [name for name in (*of_columns, "unknown", KEY_HASH) if name not in constants]
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         task = _Task(tables, _Repeats(repeats))
@@ -107,15 +118,22 @@ def write_batch_files(
 
 @contextmanager
 def _bounded_batches(spark: SparkSession, largest: int) -> Iterator[None]:
-    """Bound the batches that go to Python by their number of records, not by bytes.
+    """Bound the batches that go to Python by their number of records, where that bounds their bytes too.
 
-    Spark asks for the bytes of a batch anew after each record, and with lists and structs among the columns
-    that is most of a pass's time. Where the largest record is known, their number bounds the bytes as well.
+    Spark asks for the bytes of a batch again after each record, and with lists and structs among the columns
+    that is most of a pass's time. It is worth it only where a record is so large that its number of records
+    would leave a batch of the others nearly empty.
     """
+    most = ARROW_BYTES // largest
     settings = {
-        "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, min(_MOST_RECORDS, ARROW_BYTES // largest)),
-        "spark.sql.execution.arrow.maxBytesPerBatch": 2**31 - 1,
+        "spark.sql.execution.arrow.maxRecordsPerBatch": _MOST_RECORDS,
+        "spark.sql.execution.arrow.maxBytesPerBatch": ARROW_BYTES,
     }
+    if most >= _FEWEST_RECORDS:
+        settings = {
+            "spark.sql.execution.arrow.maxRecordsPerBatch": min(_MOST_RECORDS, most),
+            "spark.sql.execution.arrow.maxBytesPerBatch": 2**31 - 1,
+        }
     before = {name: spark.conf.get(name) for name in settings}
     try:
         for name, value in settings.items():
@@ -141,9 +159,12 @@ class _Task:
         """Take records as they were first judged."""
         judged = self._repeats.worked_in(first)
         for name, table in self._tables.items():
-            self._writers[name].add(table.rows_of(judged))
-        self._by_reason += _counts(_column(judged, "reasons", REJECTED))
-        self._unknown += _counts(judged["unknown"])
+            rows = table.rows_of(judged)
+            if table.with_keys:
+                rows = rows.append_column(KEY_HASH, _column(judged, KEY_HASH, SILVER))
+            self._writers[name].add(rows)
+        self._by_reason = _most(self._by_reason + _counts(_column(judged, "reasons", REJECTED)))
+        self._unknown = _most(self._unknown + _counts(judged["unknown"]))
         self._arrivals.append(_column(judged, "timestamp", SILVER).cast(pa.int64()).to_numpy())
 
     def close(self) -> Written:
@@ -153,8 +174,8 @@ class _Task:
         sample = arrivals[np.linspace(0, max(0, len(arrivals) - 1), ranks).round().astype(np.intp)]
         return Written(
             {name: list(writer.close()) for name, writer in self._writers.items()},
-            Counter(dict(self._by_reason.most_common(_MOST_NAMES_OF_A_TASK))),
-            Counter(dict(self._unknown.most_common(_MOST_NAMES_OF_A_TASK))),
+            self._by_reason,
+            self._unknown,
             sample,
             np.full(ranks, len(arrivals) / ranks if ranks else 0.0),
         )
@@ -165,8 +186,20 @@ def _column(judged: pa.Table, name: str, verdict: str) -> pa.ChunkedArray:
 
 
 def _counts(lists: pa.ChunkedArray) -> Counter[str]:
-    names = pc.list_flatten(lists)
-    return Counter({one["values"]: one["counts"] for one in pc.value_counts(names).to_pylist()})
+    """How often a text is in the lists; the most frequent _MOST_NAMES_OF_A_TASK."""
+    found = pc.value_counts(pc.list_flatten(lists))
+    if len(found) > _MOST_NAMES_OF_A_TASK:
+        found = found.take(
+            pc.select_k_unstable(found.field("counts"), _MOST_NAMES_OF_A_TASK, [("", "descending")])
+        )
+    return Counter({one["values"]: one["counts"] for one in found.to_pylist()})
+
+
+def _most(counts: Counter[str]) -> Counter[str]:
+    """The most frequent _MOST_NAMES_OF_A_TASK: names come from outside, there may be any number of them."""
+    if len(counts) <= _MOST_NAMES_OF_A_TASK:
+        return counts
+    return Counter(dict(counts.most_common(_MOST_NAMES_OF_A_TASK)))
 
 
 _DUPLICATE, _CONFLICT = 1, 2
@@ -212,6 +245,3 @@ class _Repeats:
             found = offsets[at] == values
             result[mine[found]] = np.where(is_conflict[at[found]], _CONFLICT, _DUPLICATE)
         return result
-
-
-_DUPLICATE, _CONFLICT = 1, 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,16 +14,16 @@ from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
-from medallion_spark.lake import silver_partitions
-from medallion_spark.lake.data_files import read_data_files
+from medallion_spark.lake.data_files import KEY_HASH, DataFile
 from medallion_spark.lake.table_rows import derive
 from medallion_spark.lake.tables import StreamTables
 from medallion_spark.stream import batch_balance
-from medallion_spark.stream.batch_balance import LATE, REJECTED, SILVER, BatchCounts, Row
+from medallion_spark.stream.batch_balance import LATE, REJECTED, SILVER, BatchCounts, Summary
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.verdicts import deduplicate
 from medallion_spark.verdicts.deduplicate import COORDINATES, REPEATS
 from medallion_spark.verdicts.parse import Lateness, Watermarks, parse_records
+from medallion_spark.verdicts.repeat_search import RepeatSearch
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Judged:
     records: DataFrame
     repeats: pa.Table
     constants: Mapping[str, pa.Scalar]
-    rows: Sequence[Row]
+    summary: Summary
     numbers: BatchCounts
     is_derived: bool = False
     changed: int = 0
@@ -75,6 +75,9 @@ class Verdicts:
         self._dataset = dataset
         self._options = options
         self._tables = tables
+        self._search = RepeatSearch(
+            spark, dataset, tables.silver, latest_only=options.deduplicate == "latest"
+        )
 
     def judge(self, records: DataFrame, batch: Batch) -> Judged:
         """Verdicts for a batch that bronze does not have.
@@ -99,14 +102,16 @@ class Verdicts:
             reject_unknown=options.reject_unknown_fields,
         )
         verdict = F.when(F.size("reasons") > 0, REJECTED).when(F.col("is_late"), LATE).otherwise(SILVER)
-        first = parsed.select("*", verdict.alias("verdict"), F.spark_partition_id().alias("task")).persist(
-            StorageLevel.MEMORY_AND_DISK
+        first = self._materialized(
+            parsed.select("*", verdict.alias("verdict"), F.spark_partition_id().alias("task"))
         )
-        rows = batch_balance.summarise(first, dataset)
+        summary = batch_balance.summarise(first, dataset)
         if lateness is not None:
-            batch_balance.check_one_task_each(rows)
-        numbers = batch_balance.count(rows)
-        repeats = self._repeats(first, rows) if numbers.verdicts[SILVER] else REPEATS.empty_table()
+            batch_balance.check_one_task_each(summary.sources)
+        numbers = batch_balance.count(summary.sources)
+        repeats = REPEATS.empty_table()
+        if numbers.verdicts[SILVER]:
+            repeats = self._search.find(first, summary.hours)
         numbers = numbers.after_repeats(Counter(repeats["repeat"].to_pylist()))
         batch_balance.check_balance(numbers)
         constants = {
@@ -115,56 +120,16 @@ class Verdicts:
             "ingested_at": pa.scalar(batch.clock, pa.timestamp("us", tz="UTC")),
             "contract_hash": pa.scalar(dataset.fingerprint),
         }
-        return Judged(first, repeats, constants, rows, numbers)
+        return Judged(first, repeats, constants, summary, numbers)
 
-    def _repeats(self, first: DataFrame, rows: Sequence[Row]) -> pa.Table:
-        """The candidates that repeat a version: coordinates and `repeat`.
+    def _materialized(self, judged: DataFrame) -> DataFrame:
+        """Held in memory, on disk what is too large for that; with KEY_HASH of what goes to silver."""
+        hashes = F.when(F.col("verdict") == SILVER, deduplicate.key_hash(self._dataset)).alias(KEY_HASH)
+        return judged.select("*", hashes).persist(StorageLevel.MEMORY_AND_DISK)
 
-        They are fetched, so that the plans made of them do not look for them again.
-        """
-        dataset = self._dataset
-        candidates = first.where(F.col("verdict") == SILVER).select(*COORDINATES, "fields")
-        if self._options.deduplicate == "versions":
-            return self._exact_repeats(candidates, rows)
-        repeats = self._exact_repeats(candidates, rows)
-        # One that is no silver row (a conflict) takes no other's place.
-        accepted = candidates.join(
-            F.broadcast(self._spark.createDataFrame(repeats)), list(COORDINATES), "left_anti"
-        )
-        superseded = deduplicate.find_superseded(accepted, dataset).toArrow().cast(REPEATS)
-        return pa.concat_tables([repeats, superseded])
-
-    def _exact_repeats(self, candidates: DataFrame, rows: Sequence[Row]) -> pa.Table:
-        dataset, files = self._dataset, self._touched_files(rows)
-        keys = self._silver(files, (dataset.key, dataset.event_time))
-        hashes = deduplicate.find_suspects(candidates, keys, dataset).toArrow()
-        if not len(hashes):
-            return REPEATS.empty_table()
-        suspects = F.broadcast(self._spark.createDataFrame(hashes))
-        silver = self._silver(files, dataset.events.column_names, with_coordinates=True)
-        repeats = deduplicate.find_repeats(candidates, silver, suspects, dataset)
-        return repeats.toArrow().cast(REPEATS)
-
-    def _touched_files(self, rows: Sequence[Row]) -> list[str]:
-        """Silver's files, as of now, that may hold what the batch repeats."""
-        names, touched = silver_partitions.touched_partitions(rows, self._dataset)
-        return silver_partitions.touched_files(
-            self._tables.silver.files(), names, touched, self._dataset.event_time
-        )
-
-    def _silver(
-        self, files: Sequence[str], fields: Sequence[str], *, with_coordinates: bool = False
-    ) -> DataFrame | None:
-        """Silver's rows as records: `fields`, and the coordinates if wanted; None when there are no files."""
-        if not files:
-            return None
-        coordinates = [f"_{name}" for name in COORDINATES] if with_coordinates else []
-        layout = self._tables.silver.layout
-        rows = read_data_files(self._spark, layout, files, [*coordinates, *fields])
-        return rows.select(
-            *(F.col(name).alias(name.removeprefix("_")) for name in coordinates),
-            F.struct(*fields).alias("fields"),
-        )
+    def remember(self, files: Iterable[DataFile]) -> None:
+        """Remember what the files hold that a batch wrote to silver."""
+        self._search.remember(files)
 
     def derive(self, query_id: str, batch_id: int) -> Judged:
         """The verdicts that bronze has for a batch, with the rows that today's contract makes of them."""
@@ -176,16 +141,16 @@ class Verdicts:
         )
         ingested = stored.agg(F.unix_micros(F.max("ingested_at")).alias("at")).collect()
         clock = utc_time(ingested[0]["at"])
-        first = (
-            derive(stored, self._dataset, clock, made=self._made(query_id, batch_id))
-            .withColumn("task", F.lit(0))
-            .persist(StorageLevel.MEMORY_AND_DISK)
+        first = self._materialized(
+            derive(stored, self._dataset, clock, made=self._made(query_id, batch_id)).withColumn(
+                "task", F.lit(0)
+            )
         )
-        rows = batch_balance.summarise(first, self._dataset)
-        numbers = batch_balance.count(rows)
+        summary = batch_balance.summarise(first, self._dataset)
+        numbers = batch_balance.count(summary.sources)
         batch_balance.check_balance(numbers)
         changed = first.where(is_changed()).count()
-        return Judged(first, REPEATS.empty_table(), {}, rows, numbers, is_derived=True, changed=changed)
+        return Judged(first, REPEATS.empty_table(), {}, summary, numbers, is_derived=True, changed=changed)
 
     def _made(self, query_id: str, batch_id: int) -> DataFrame | None:
         """Coordinates of the rows that silver has of the batch; None when it has not been written."""

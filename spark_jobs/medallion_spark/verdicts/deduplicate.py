@@ -1,8 +1,8 @@
 """Which accepted records repeat a version that silver or the same micro-batch already has.
 
-Nearly all records are new, so a cheap look comes first: hashes of the keys, those of the batch and those of
-the silver partitions it touches. Only keys whose hash is there twice (repeats, or by chance) are compared
-exactly, and they may be all of them: a re-delivery.
+Nearly all records are new, so a cheap look comes first: hashes of the keys (module `repeat_search`). Only
+keys whose hash is there twice (repeats, or by chance) are compared exactly, and they may be all of them: a
+re-delivery.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from medallion_contracts.model import Dataset
+from medallion_spark.lake.data_files import KEY_HASH
 
 COORDINATES = ("topic", "partition", "offset")
 
@@ -26,29 +27,6 @@ def key_hash(dataset: Dataset) -> Column:
     return F.xxhash64(F.col(f"fields.{dataset.key}"), F.col(f"fields.{dataset.event_time}"))
 
 
-def find_suspects(candidates: DataFrame, silver: DataFrame | None, dataset: Dataset) -> DataFrame:
-    """Hashes of candidates' keys that are there more than once.
-
-    Args:
-        candidates: records with `fields`.
-        silver: `fields` of silver's rows that the candidates may repeat, at least the key and the event time;
-            None when there are none.
-        dataset: its contracts.
-
-    Returns:
-        one column, `key_hash`, distinct.
-    """
-    hashes = candidates.select(key_hash(dataset).alias("key_hash"), F.lit(1).alias("is_candidate"))
-    if silver is not None:
-        hashes = hashes.unionAll(
-            silver.select(key_hash(dataset).alias("key_hash"), F.lit(0).alias("is_candidate"))
-        )
-    counted = hashes.groupBy("key_hash").agg(
-        F.count(F.lit(1)).alias("times"), F.max("is_candidate").alias("is_candidate")
-    )
-    return counted.where("times > 1 AND is_candidate = 1").select("key_hash")
-
-
 def find_repeats(
     candidates: DataFrame, silver: DataFrame | None, suspects: DataFrame, dataset: Dataset
 ) -> DataFrame:
@@ -61,7 +39,7 @@ def find_repeats(
     Args:
         candidates: coordinates and `fields`, complete.
         silver: coordinates and `fields` of silver's rows; None when there are none.
-        suspects: of `find_suspects`.
+        suspects: one column KEY_HASH, distinct: only keys of these hashes are compared.
         dataset: its contracts.
 
     Returns:
@@ -70,8 +48,8 @@ def find_repeats(
     columns = [*COORDINATES, "fields"]
 
     def suspected(rows: DataFrame, origin: int) -> DataFrame:
-        hashed = rows.select(*columns, F.lit(origin).alias("origin"), key_hash(dataset).alias("key_hash"))
-        return hashed.join(suspects, "key_hash", "left_semi").drop("key_hash")
+        hashed = rows.select(*columns, F.lit(origin).alias("origin"), key_hash(dataset).alias(KEY_HASH))
+        return hashed.join(suspects, KEY_HASH, "left_semi").drop(KEY_HASH)
 
     rows = suspected(candidates, 1)
     versions = Window.partitionBy(f"fields.{dataset.key}", f"fields.{dataset.event_time}")

@@ -1,4 +1,4 @@
-"""The sums of a micro-batch: offsets, gaps, losses, balance, and which silver partitions it touches."""
+"""The sums of a micro-batch: offsets, gaps, losses, balance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from medallion_contracts.errors import BalanceError, StreamError
 from medallion_contracts.loader import load_dataset
-from medallion_spark.lake.silver_partitions import partition_parts, touched_partitions
+from medallion_spark.lake.silver_partitions import partition_parts
 from medallion_spark.stream.batch_balance import (
     BatchCounts,
     account,
@@ -26,7 +26,7 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 def group(partition: int, first: int, last: int, **changes: object) -> dict[str, Any]:
-    """A row of `summarise`: a run of records without gaps, all to silver, unless changed."""
+    """A source of a batch's summary: a run of records without gaps, all to silver, unless changed."""
     rows = last - first + 1
     return {
         "topic": "customers",
@@ -42,8 +42,6 @@ def group(partition: int, first: int, last: int, **changes: object) -> dict[str,
         "smallest_offset": first,
         "largest_offset": last,
         "watermark": NOON,
-        "earliest": NOON,
-        "latest": NOON,
         **changes,
     }
 
@@ -122,22 +120,6 @@ def test_a_partition_in_two_tasks_is_an_error() -> None:
     check_one_task_each([group(0, 0, 1), group(1, 0, 1)])
     with pytest.raises(StreamError, match="customers-0 was read by several tasks"):
         check_one_task_each([group(0, 0, 1), group(0, 2, 3, task=7)])
-
-
-def test_a_look_up_names_hours_and_with_very_many_days_or_months() -> None:
-    def hours(number: int) -> list[dict[str, Any]]:
-        moments = [NOON + timedelta(hours=hour) for hour in range(number)]
-        return [group(0, n, n, earliest=m, latest=m) for n, m in enumerate(moments)]
-
-    dataset = load_dataset("customers")
-    names, touched = touched_partitions(hours(30), dataset)
-    assert (names, len(touched)) == (("year", "month", "day", "hour"), 30)
-    names, touched = touched_partitions(hours(24 * 100), dataset)
-    assert (names, len(touched)) == (("year", "month", "day"), 101)
-    assert touched[0].earliest == NOON
-    names, touched = touched_partitions(hours(24 * 300), dataset)
-    assert names == ("year", "month")
-    assert touched_partitions([group(0, 0, 0, earliest=None)], dataset)[1] == []
 
 
 def test_silver_is_partitioned_by_parts_of_the_event_time_only() -> None:
