@@ -46,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         "and go on (default: %(default)s)",
     )
     group.add_argument(
+        "--batch-hang-minutes",
+        type=float,
+        default=defaults.batch_hang_minutes,
+        help="minutes without a finished Spark task after which a micro-batch hangs and the driver ends "
+        "itself (default: %(default)s)",
+    )
+    group.add_argument(
         "--recover-from-ledger",
         action="store_true",
         help="when the checkpoint is gone: complete from bronze what was under way, shut the old query "
@@ -73,6 +80,7 @@ def main() -> int:
             deduplicate=arguments.deduplicate,
             reject_unknown_fields=arguments.reject_unknown_fields,
             on_data_loss=arguments.on_data_loss,
+            batch_hang_minutes=arguments.batch_hang_minutes,
             recover_from_ledger=arguments.recover_from_ledger,
             submission=arguments.submission,
         )

@@ -71,8 +71,13 @@ class LakePaths:
         return f"{self.control}/failure.json"
 
     @property
+    def hang(self) -> str:
+        """JSON file: the last micro-batch that hung and ended its driver."""
+        return f"{self.control}/hang.json"
+
+    @property
     def recover_request(self) -> str:
-        """JSON file: the next driver shall go on from the ledger, as the checkpoint is lost."""
+        """JSON file: asks the next driver to go on from the ledger, as the checkpoint is lost."""
         return f"{self.control}/recover_request.json"
 
     @property

@@ -10,59 +10,45 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from medallion_contracts.errors import LeaseError, MedallionError
 from medallion_contracts.loader import dataset_names
-from medallion_ops.lake_files import age_seconds, lake_files
 from medallion_ops.settings import LakeSettings
+from medallion_store.control_files import control_files
 from medallion_store.lake_paths import LakePaths
-
-LEASE_STALE_SECONDS = 60
-"""A lease without a heartbeat for so long belongs to nobody: its owner is dead."""
+from medallion_store.lease import lease_holder
+from medallion_store.stop_request import StopRequests
+from medallion_store.utc_time import utc_text
 
 
 class StreamControl:
     """The control files of one dataset's stream."""
 
     def __init__(self, lake: LakeSettings, dataset: str) -> None:
-        self._files = lake_files(lake)
+        self._files = control_files(lake.login)
         self._paths = LakePaths(lake.uri, dataset)
+        self._stops = StopRequests(self._files, self._paths)
 
     def request_stop(self, owner: str) -> None:
         """Ask the stream to end after its micro-batch, and to stay away until `release`.
 
         Raises:
-            LeaseError: Somebody else's request is there. The same owner's is fine: a retry asks again.
+            LeaseError: Another's request stands. The same owner's is fine: a retry asks again.
         """
-        present = self._files.read(self._paths.stop_request)
-        if present is not None and present.get("owner") != owner:
-            raise LeaseError(
-                f"{self._paths.stop_request} was written by {present.get('owner')!r} at {present.get('at')}: "
-                "wait for it, or run `python -m medallion_ops.control start` when that run is gone"
-            )
-        self._files.write(self._paths.stop_request, {"owner": owner, "at": datetime.now(UTC).isoformat()})
+        self._stops.request(owner)
 
     def request_recovery(self) -> None:
         """Let the next driver go on from the ledger, should the checkpoint be gone."""
-        self._files.write(self._paths.recover_request, {"at": datetime.now(UTC).isoformat()})
+        self._files.write(self._paths.recover_request, {"at": utc_text()})
 
     def release(self, owner: str | None) -> bool:
-        """Remove the stop request of this owner (None: whoever's); tells whether there was one."""
-        present = self._files.read(self._paths.stop_request)
-        if present is None or (owner is not None and present.get("owner") != owner):
-            return False
-        self._files.delete(self._paths.stop_request)
-        return True
+        """Take back the stop request of this owner (None: anyone's); gives whether there was one."""
+        return self._stops.release(owner)
 
     def lease_holder(self) -> str | None:
-        """Who may write silver now; None when nobody does."""
-        lease = self._files.read(self._paths.lease)
-        if lease is None:
-            return None
-        age = age_seconds(lease.get("heartbeat_at"), datetime.now(UTC))
-        return str(lease.get("owner")) if age is not None and age < LEASE_STALE_SECONDS else None
+        """Who may write silver now; None when it is free."""
+        return lease_holder(self._files.read(self._paths.lease))
 
     def wait_until_free(self, timeout_seconds: float, poll_seconds: float = 2.0) -> float:
         """Wait until nobody holds silver's lease; gives the seconds it took.

@@ -21,6 +21,7 @@ from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
 from medallion_ops.limit_settings import LimitSettings
 from medallion_store.label_source import has_login
+from medallion_store.lake_login import LakeLogin
 
 Secret = f.Secret
 
@@ -121,6 +122,19 @@ class LakeSettings(f.Section):
     def is_local(self) -> bool:
         """Whether the lake is a folder."""
         return self.uri.startswith("/")
+
+    @property
+    def login(self) -> LakeLogin:
+        """The same, as both sides of the platform log in; holds secrets in clear."""
+        return LakeLogin(
+            uri=self.uri,
+            auth=self.auth,
+            tenant_id=self.tenant_id,
+            client_id=self.client_id,
+            endpoint=self.endpoint,
+            client_secret=self.client_secret.reveal() if self.client_secret else None,
+            account_key=self.account_key.reveal() if self.account_key else None,
+        )
 
     def _contradictions(self) -> Iterator[str]:
         if self.is_local and self.auth != "none":
@@ -295,6 +309,14 @@ class StreamSettings(f.Section):
         "fail stops the stream at records that the broker no longer has; count goes on and tells how many",
         default="fail",
         example="count",
+    )
+    batch_hang_minutes: int = f.setting(
+        "BATCH_HANG_MINUTES",
+        partial(f.whole_number, at_least=1, at_most=1440),
+        "minutes without a finished Spark task after which a micro-batch hangs: its driver ends, and another "
+        "takes the batch up",
+        default="10",
+        example="30",
     )
     reject_unknown_fields: bool = f.setting(
         "REJECT_UNKNOWN_FIELDS",

@@ -15,9 +15,9 @@ from medallion_contracts.model import Dataset
 from medallion_spark.rebuild.compare import Differences
 from medallion_spark.rebuild.rebuild import Rebuild, Rebuilt
 from medallion_spark.session.lake_access import LakeAccess
-from medallion_spark.small_files import LocalFiles
-from medallion_spark.stream.control import Lease
 from medallion_spark.stream.options import StreamOptions
+from medallion_store.folder_files import FolderFiles
+from medallion_store.lease import Lease, lease_holder
 
 FIRST = log_of([event("c1", 0), event("c2", 0, tenure=40), event("c3", 5), event("c4", -10), b"{"])
 """Two good ones and c3; c4 is late."""
@@ -212,8 +212,8 @@ def test_a_run_id_of_long_ago_rebuilds_nothing(landed: TestLake) -> None:
 def test_a_rebuild_waits_for_nobody_who_writes_silver(
     landed: TestLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medallion_spark.rebuild.rebuild.STALE_SECONDS", -5)
-    stream = Lease(LocalFiles(), landed.paths.lease, "stream")
+    monkeypatch.setattr("medallion_spark.rebuild.rebuild.LEASE_STALE_SECONDS", -5)
+    stream = Lease(FolderFiles(), landed.paths.lease, "stream")
     stream.acquire()
     version = landed.tables.silver.version()
     with pytest.raises(LeaseError, match="stream:"):
@@ -221,7 +221,7 @@ def test_a_rebuild_waits_for_nobody_who_writes_silver(
     assert landed.tables.silver.version() == version
     stream.release()
     rebuild(landed, "as-judged")
-    assert LocalFiles().read(landed.paths.lease) is None, "the lease is given back"
+    assert lease_holder(FolderFiles().read(landed.paths.lease)) is None, "the lease is given back"
 
 
 def test_an_empty_lake_cannot_be_rebuilt(lake: TestLake) -> None:

@@ -23,14 +23,14 @@ from kafka_log import event
 from medallion_contracts.errors import LeaseError, StreamError
 from medallion_contracts.loader import load_dataset
 from medallion_spark.session.lake_access import LakeAccess
-from medallion_spark.small_files import LocalFiles
 from medallion_spark.stream import query
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.control import Lease
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.query import Stream
 from medallion_spark.stream.source import KafkaAccess, earliest_offsets
+from medallion_store.folder_files import FolderFiles
 from medallion_store.lake_paths import LakePaths
+from medallion_store.lease import Lease, lease_holder
 
 PATIENCE_SECONDS = 240
 
@@ -100,9 +100,9 @@ def running(driver: Stream, paths: LakePaths) -> Iterator[None]:
     try:
         yield
     finally:
-        LocalFiles().write(paths.stop_request, {"by": "test"})
+        FolderFiles().write(paths.stop_request, {"by": "test"})
         thread.join(PATIENCE_SECONDS)
-        LocalFiles().delete(paths.stop_request)
+        FolderFiles().delete(paths.stop_request)
     assert not thread.is_alive()
     assert errors == []
 
@@ -139,13 +139,13 @@ def test_from_kafka_to_the_lake_over_a_restart(spark: SparkSession, topics: Topi
     topics.send(40, "a")
     with running(stream(spark, topics, paths), paths):
         wait_for(lambda: read(paths) == 40)
-        heartbeat = LocalFiles().read(paths.heartbeat) or {}
+        heartbeat = FolderFiles().read(paths.heartbeat) or {}
         assert heartbeat["submission"] == "token"
         wait_for(lambda: len(DeltaTable(paths.progress).file_uris()) > 0)
         before = files(paths)
         time.sleep(3)
         assert files(paths) == before, "idle triggers write no file"
-    assert LocalFiles().read(paths.lease) is None, "the lease is given back"
+    assert lease_holder(FolderFiles().read(paths.lease)) is None, "the lease is given back"
     topics.send(25, "b")
     topics.send(5, "a", replayed=True)
     with running(stream(spark, topics, paths), paths):
@@ -164,7 +164,7 @@ def test_from_kafka_to_the_lake_over_a_restart(spark: SparkSession, topics: Topi
 def test_a_stop_request_that_is_there_already_starts_nothing(
     spark: SparkSession, topics: Topics, paths: LakePaths
 ) -> None:
-    LocalFiles().write(paths.stop_request, {})
+    FolderFiles().write(paths.stop_request, {})
     stream(spark, topics, paths).run()
     assert not Path(paths.checkpoint).exists()
 
@@ -173,7 +173,7 @@ def test_another_holder_of_silver_keeps_the_stream_out(
     spark: SparkSession, topics: Topics, paths: LakePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query, "STALE_STREAM_SECONDS", -5)
-    Lease(LocalFiles(), paths.lease, "rebuild").acquire()
+    Lease(FolderFiles(), paths.lease, "rebuild").acquire()
     with pytest.raises(LeaseError, match="rebuild:"):
         stream(spark, topics, paths).run()
     assert not Path(paths.bronze).exists()
@@ -186,7 +186,7 @@ def fail_until_reported(
     for _ in range(2):
         with pytest.raises(error, match=match):
             stream(spark, topics, paths).run()
-        assert LocalFiles().read(paths.failure) is None
+        assert FolderFiles().read(paths.failure) is None
     stream(spark, topics, paths).run()  # returns: the driver exits 0 and is not started again
 
 
@@ -198,7 +198,7 @@ def test_a_driver_that_fails_to_start_three_times_is_reported_and_not_repeated(
 
     monkeypatch.setattr(Stream, "_start", fail)
     fail_until_reported(spark, topics, paths, OSError, "chmod")
-    assert (LocalFiles().read(paths.failure) or {})["error"] == "OSError: chmod is missing"
+    assert (FolderFiles().read(paths.failure) or {})["error"] == "OSError: chmod is missing"
 
 
 def test_a_batch_that_fails_three_times_is_reported_and_not_repeated(
@@ -211,7 +211,7 @@ def test_a_batch_that_fails_three_times_is_reported_and_not_repeated(
     with monkeypatch.context() as patch:
         patch.setattr(MicroBatches, "process", fail)
         fail_until_reported(spark, topics, paths, StreamError, "disk on fire")
-    failure = LocalFiles().read(paths.failure) or {}
+    failure = FolderFiles().read(paths.failure) or {}
     assert (failure["batch_id"], failure["attempts"]) == (0, 3)
     assert failure["error"] == "ValueError: disk on fire", "no record's content"
     with running(stream(spark, topics, paths), paths):

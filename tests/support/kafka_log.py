@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import stream_tables
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.ledger import Ledger, LedgerRow
 from medallion_spark.stream.options import StreamOptions
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -119,7 +120,7 @@ class TestLake:
         self.spark = spark
         self.dataset = dataset
         self.access = LakeAccess(str(lake)) if isinstance(lake, Path) else lake
-        self.storage = delta_storage_options(self.access)
+        self.storage = delta_storage_options(self.access.login)
         self.paths = LakePaths(self.access.uri, dataset.name)
         self.tables = stream_tables(self.paths, dataset, self.access)
         self.ledger = Ledger(self.paths.ledger, self.storage)

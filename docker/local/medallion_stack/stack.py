@@ -39,6 +39,7 @@ CHOICES = {
     "MEDALLION_LATENESS": "judge",
     "MEDALLION_DEDUPLICATE": "versions",
     "MEDALLION_ON_DATA_LOSS": "fail",
+    "MEDALLION_BATCH_HANG_MINUTES": "10",
     "MEDALLION_REJECT_UNKNOWN_FIELDS": "false",
     "MEDALLION_ALERT_TO": "data-team@medallion.example",
     "MEDALLION_CHURN_SOURCE": str(TELCO),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from medallion_contracts.compile.postgres import AUDIT, quoted
 from medallion_contracts.model import Dataset
 from medallion_ops.gold_database import gold_connection
-from medallion_ops.lake_files import delta_storage_options
 from medallion_ops.settings import GoldSettings, Settings
 from medallion_store.delta_history import silver_state
 from medallion_store.label_source import label_source_version
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.refresh_plan import (
     PUBLISHED_QUERY,
@@ -41,7 +41,7 @@ def next_write(settings: Settings, dataset: Dataset) -> Plan:
         published = _last_published(connection, dataset)
         excluded = _rejected_in_force(connection, dataset)
         labels = _labels(connection, dataset)
-    storage = delta_storage_options(settings.lake)
+    storage = delta_storage_options(settings.lake.login)
     path = LakePaths(settings.lake.uri, dataset.name).silver
     silver = silver_state(path, storage, published.to_version if published else None)
     if silver is None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.model import Dataset
-from medallion_ops.lake_files import delta_storage_options
 from medallion_ops.settings import LakeSettings
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ class Quarantine:
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         try:
-            return DeltaTable(path, storage_options=delta_storage_options(self._lake)).to_pyarrow_dataset()
+            return DeltaTable(
+                path, storage_options=delta_storage_options(self._lake.login)
+            ).to_pyarrow_dataset()
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:

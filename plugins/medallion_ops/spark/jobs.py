@@ -35,6 +35,7 @@ def stream_job(settings: Settings, dataset: str, *, submission: str, recover: bo
         *_option("--trigger-seconds", stream.trigger_seconds),
         *_option("--max-offsets-per-trigger", stream.max_offsets_per_trigger),
         *_option("--on-data-loss", stream.on_data_loss),
+        *_option("--batch-hang-minutes", stream.batch_hang_minutes),
         *_verdicts(stream),
         *(["--recover-from-ledger"] if recover else []),
         *_option("--submission", submission),

@@ -12,7 +12,8 @@ from medallion_contracts.errors import MedallionError, StreamError
 from medallion_ops.settings import Settings
 from medallion_ops.spark.jobs import SparkJob
 from medallion_ops.spark.submission import PACKAGES, client_environment, job_conf
-from medallion_ops.streaming.driver import Step, StreamDriver, Verdict
+from medallion_ops.streaming.decision import Step, Verdict
+from medallion_ops.streaming.driver import StreamDriver
 from medallion_ops.streaming.triggers import StreamDriverTrigger
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ CONNECTION = "spark_default"
 class StreamDriverOperator(BaseOperator):
     """Keeps one supervised streaming driver on the cluster, and waits for its end without a worker slot.
 
-    It connects to the driver that runs already, or submits one; see `stream_driver` for how it never
+    It connects to the driver that runs already, or submits one; see `streaming.driver` for how it never
     submits two. An end that nobody asked for fails the task at once, without a retry: the failure is the
     alert, and the next DAG run submits anew. While a stop request is in the lake it submits nothing.
     """
@@ -43,8 +44,13 @@ class StreamDriverOperator(BaseOperator):
         self.log.info("%s: %s", verdict.step, verdict.reason)
         if verdict.step is Step.END:
             return self._end(driver, verdict)
+        if verdict.step is Step.REPORT:
+            self._report(driver, verdict)
         if verdict.step is Step.SUBMIT:
-            self.log.info("submitted %s, supervised", driver.submit())
+            submitted = driver.submit()
+            self.log.info(
+                "submitted %s, supervised", submitted or "nothing: another process has just done it"
+            )
         return self._wait()
 
     def resume(self, context: Context, event: dict[str, Any]) -> str:
@@ -56,6 +62,11 @@ class StreamDriverOperator(BaseOperator):
         self.defer(
             trigger=StreamDriverTrigger(self.dataset, self.poll_seconds), method_name=self.resume.__name__
         )
+
+    def _report(self, driver: StreamDriver, verdict: Verdict) -> NoReturn:
+        """Fail, which is the alert; the next DAG run goes on with the same driver."""
+        driver.note_reported()
+        raise AirflowFailException(f"the stream of {self.dataset}: {verdict.reason}")
 
     def _end(self, driver: StreamDriver, verdict: Verdict) -> str:
         driver.close(verdict)

@@ -10,7 +10,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from medallion_contracts.errors import MedallionError
 from medallion_ops.settings import Settings
-from medallion_ops.streaming.driver import Step, StreamDriver, Verdict
+from medallion_ops.streaming.decision import Step, Verdict
+from medallion_ops.streaming.driver import StreamDriver
 
 
 class StreamDriverTrigger(BaseTrigger):
@@ -43,7 +44,7 @@ class StreamDriverTrigger(BaseTrigger):
                 verdict = await asyncio.to_thread(driver.observe)
             except MedallionError as error:
                 verdict = Verdict(Step.WAIT, str(error))
-            if verdict.step in (Step.SUBMIT, Step.END):
+            if verdict.step in (Step.SUBMIT, Step.END, Step.REPORT):
                 event = {"step": verdict.step.value, "reason": verdict.reason}
                 yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # as above
                 return

@@ -36,8 +36,9 @@ from medallion_spark.gold.copy import copy_in, fetch
 from medallion_spark.gold.database import connection
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
 from medallion_spark.gold.manifest import RejectedRow, last_published, rejected_rows, write_manifest
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.delta_history import silver_state
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.refresh_plan import LabelSnapshot, Plan, Published, RefreshKind, gold_contract_hash, plan
 
@@ -123,7 +124,9 @@ def stage_candidates(spark: SparkSession, request: Request) -> Report:
 def _write_set(spark: SparkSession, request: Request) -> Report:
     started = time.monotonic()
     with connection(autocommit=True) as connected:
-        source_version = enrichment.source_version(request.churn_source, delta_storage_options(request.lake))
+        source_version = enrichment.source_version(
+            request.churn_source, delta_storage_options(request.lake.login)
+        )
         inputs = _inputs(connected, request, source_version)
         log.info("gold %s: %s", inputs.plan.kind.value, inputs.plan.reason)
         if inputs.plan.kind is RefreshKind.NONE:
@@ -174,7 +177,7 @@ def _inputs(connected: psycopg.Connection, request: Request, source_version: str
     published = last_published(connected, DATASET)
     rejected = tuple(rejected_rows(connected, DATASET))
     since = published.to_version if published else None
-    silver = silver_state(path, delta_storage_options(request.lake), since)
+    silver = silver_state(path, delta_storage_options(request.lake.login), since)
     if silver is None:
         raise GoldError(f"there is no silver table at {path}: let the streaming job write it first")
     stored = enrichment.stored_snapshot(connected, DATASET)

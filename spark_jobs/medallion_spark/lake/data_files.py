@@ -25,7 +25,8 @@ from deltalake.fs import DeltaStorageHandler
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_store.lake_login import delta_storage_options
 
 MOST_BUFFERED = 64 * 1024 * 1024
 """Bytes of one table that a task gathers before it writes them out, as one file a partition."""
@@ -132,7 +133,7 @@ def _complete(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _folder(layout: FileLayout) -> pafs.PyFileSystem:
-    return pafs.PyFileSystem(DeltaStorageHandler(layout.uri, delta_storage_options(layout.access)))
+    return pafs.PyFileSystem(DeltaStorageHandler(layout.uri, delta_storage_options(layout.access.login)))
 
 
 class FileWriter:

@@ -19,7 +19,8 @@ from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.data_files import DataFile, FileLayout, written_at
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 
 _ANEW = "move the table's folder away, and let a rebuild make it anew from bronze"
@@ -101,7 +102,7 @@ class LakeTable:
                     "delta.checkpointInterval": "100",
                     **self.properties,
                 },
-                storage_options=delta_storage_options(self.access),
+                storage_options=delta_storage_options(self.access.login),
             )
         self._evolve()
 
@@ -125,7 +126,7 @@ class LakeTable:
     def log(self) -> DeltaTable:
         """The table's log as it is now."""
         if self._log is None:
-            self._log = DeltaTable(self.path, storage_options=delta_storage_options(self.access))
+            self._log = DeltaTable(self.path, storage_options=delta_storage_options(self.access.login))
         else:
             self._log.update_incremental()
         return self._log

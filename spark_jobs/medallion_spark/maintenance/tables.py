@@ -21,7 +21,8 @@ from deltalake import DeltaTable
 
 from medallion_spark.lake.commit_retry import retried
 from medallion_spark.maintenance.compaction import compact
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_store.lake_login import delta_storage_options
 
 _MARGIN = timedelta(hours=1)
 """Between a commit's own clock and those of the files it names."""
@@ -65,7 +66,7 @@ def maintain_table(
     Raises:
         CommitFailedError: another writer was faster, five times in a row.
     """
-    login = delta_storage_options(access)
+    login = delta_storage_options(access.login)
     if not DeltaTable.is_deltatable(path, login):
         return None
     started = time.monotonic()

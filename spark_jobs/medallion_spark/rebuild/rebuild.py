@@ -19,7 +19,6 @@ the rebuild has been done again.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -39,14 +38,15 @@ from medallion_spark.lake.table_rows import derive, quarantine_rows, rows_of, si
 from medallion_spark.lake.tables import LakeTable, StreamTables, stream_tables
 from medallion_spark.rebuild.compare import Differences, compare_rows
 from medallion_spark.rebuild.judge_again import by_cause, judge_again, verdict_changes
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
-from medallion_spark.small_files import small_files
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.stream.batch_balance import SILVER
-from medallion_spark.stream.control import LEASE_BEAT_SECONDS, STALE_SECONDS, Lease
 from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.recovery import unfinished_batch
+from medallion_store.control_files import control_files
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.lease import LEASE_STALE_SECONDS, Lease, LeaseThread
 
 AS_JUDGED, JUDGE_AGAIN = "as-judged", "judge-again"
 
@@ -89,8 +89,8 @@ class Rebuild:
         self._options = options
         self._app_id = f"rebuild:{run_id}"
         self._tables: StreamTables = stream_tables(LakePaths(lake.uri, dataset.name), dataset, lake)
-        self._ledger = Ledger(LakePaths(lake.uri, dataset.name).ledger, delta_storage_options(lake))
-        self._lease = Lease(small_files(spark, lake.uri), LakePaths(lake.uri, dataset.name).lease, "rebuild")
+        self._ledger = Ledger(LakePaths(lake.uri, dataset.name).ledger, delta_storage_options(lake.login))
+        self._lease = Lease(control_files(lake.login), LakePaths(lake.uri, dataset.name).lease, "rebuild")
 
     def run(self, mode: str) -> Rebuilt:
         """Do it, holding the lease on silver.
@@ -238,25 +238,14 @@ class Rebuild:
 @contextmanager
 def _held(lease: Lease) -> Iterator[None]:
     """Hold the lease, with a thread that keeps it fresh."""
-    # A driver that was killed leaves its lease; it is nobody's when it has had no heartbeat for a minute.
-    lease.acquire(wait_seconds=STALE_SECONDS + 5)
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(LEASE_BEAT_SECONDS):
-            try:
-                lease.beat()
-            except Exception as error:  # each store has its own
-                # The next beat tries again; `check` tells if it was too long.
-                _log.warning("the lease could not be refreshed: %s", type(error).__name__)
-
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    # A driver that was killed leaves its lease, which expires without its heartbeat.
+    lease.acquire(wait_seconds=LEASE_STALE_SECONDS + 5)
+    thread = LeaseThread(lease)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
-        thread.join(timeout=30)
+        thread.stop()
         lease.release()
 
 

@@ -1,4 +1,4 @@
-"""How a job logs in to the lake: Hadoop's settings for Spark, storage options for delta-rs.
+"""How a job logs in to the lake: Hadoop's settings for Spark, and the login of everything else.
 
 Secrets come from the secrets file of the process and go into the Hadoop configuration of the running
 context: never into arguments or Spark properties, which the cluster's pages and logs show.
@@ -7,7 +7,6 @@ context: never into arguments or Spark properties, which the cluster's pages and
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import ParameterError
 from medallion_spark.session.secrets import required_secret
+from medallion_store.lake_login import LakeLogin
 
 AUTHS = ("none", "service_principal", "managed_identity", "shared_key")
 
@@ -52,9 +52,23 @@ class LakeAccess:
         return urlsplit(self.uri).hostname or ""
 
     @property
-    def account(self) -> str:
-        """Name of the storage account."""
-        return self.host.partition(".")[0]
+    def login(self) -> LakeLogin:
+        """The same with its secrets, as delta-rs and the control files log in.
+
+        Raises:
+            SettingsError: a secret is missing.
+        """
+        return LakeLogin(
+            uri=self.uri,
+            auth=self.auth,
+            tenant_id=self.tenant_id,
+            client_id=self.client_id,
+            endpoint=self.endpoint,
+            client_secret=(
+                required_secret("MEDALLION_LAKE_CLIENT_SECRET") if self.auth == "service_principal" else None
+            ),
+            account_key=required_secret("MEDALLION_LAKE_ACCOUNT_KEY") if self.auth == "shared_key" else None,
+        )
 
 
 def add_lake_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,29 +150,3 @@ def _hadoop_settings(lake: LakeAccess) -> Mapping[str, str]:
             "fs.azure.networking.library": "JDK_HTTP_URL_CONNECTION",
         }
     return settings
-
-
-def delta_storage_options(lake: LakeAccess) -> dict[str, str]:
-    """What `deltalake` needs to log in; holds secrets, never log it.
-
-    Raises:
-        SettingsError: a secret is missing.
-    """
-    if lake.is_local:
-        return {}
-    options = {"azure_storage_account_name": lake.account}
-    if lake.endpoint:
-        # An emulator lists a log otherwise than Azure does, so delta-rs must know that it is one; it takes an
-        # emulator's address from the environment alone.
-        os.environ["AZURITE_BLOB_STORAGE_URL"] = f"http://{lake.endpoint}"
-        options["azure_storage_use_emulator"] = "true"
-    if lake.auth == "shared_key":
-        options["azure_storage_account_key"] = required_secret("MEDALLION_LAKE_ACCOUNT_KEY")
-    if lake.auth == "service_principal":
-        options |= {
-            "azure_tenant_id": lake.tenant_id or "",
-            "azure_client_secret": required_secret("MEDALLION_LAKE_CLIENT_SECRET"),
-        }
-    if lake.client_id:
-        options["azure_client_id"] = lake.client_id
-    return options

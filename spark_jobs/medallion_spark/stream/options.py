@@ -24,6 +24,7 @@ class StreamOptions:
     deduplicate: str = "versions"
     reject_unknown_fields: bool = False
     on_data_loss: str = "fail"
+    batch_hang_minutes: float = 10
     recover_from_ledger: bool = False
     submission: str | None = None
 
@@ -35,6 +36,8 @@ class StreamOptions:
             problems.append(f"--watermark-minutes is {self.watermark_minutes}: 0 or more")
         if self.max_offsets_per_trigger < 1:
             problems.append(f"--max-offsets-per-trigger is {self.max_offsets_per_trigger}: 1 or more")
+        if self.batch_hang_minutes <= 0:
+            problems.append(f"--batch-hang-minutes is {self.batch_hang_minutes}: more than 0")
         if problems:
             raise ParameterError("the stream cannot start", problems)
 

@@ -19,17 +19,25 @@ from pyspark.sql.streaming.query import StreamingQuery
 from medallion_contracts.errors import LeaseError, MedallionError, ServiceUnavailable, StreamError
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import stream_tables
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.session.spark_session import EXECUTOR_WAIT_SECONDS, executor_count, no_executor
-from medallion_spark.small_files import SmallFiles, small_files
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.control import STALE_STREAM_SECONDS, AttemptCounter, HeartbeatThread, Lease
+from medallion_spark.stream.control import AttemptCounter
+from medallion_spark.stream.hang_guard import HangGuard
 from medallion_spark.stream.ledger import Ledger
+from medallion_spark.stream.liveness import HeartbeatThread
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.progress import ProgressTable
 from medallion_spark.stream.recovery import last_query, offsets_after, recover
 from medallion_spark.stream.source import KafkaAccess, earliest_offsets, read_stream
+from medallion_store.control_files import ControlFiles, control_files
+from medallion_store.heartbeat import ENDED, STARTING, STOPPED, WAITING, WORKING
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.lease import STALE_STREAM_SECONDS, Lease
+from medallion_store.stop_request import StopRequests
+from medallion_store.stream_driver import submission_of
+from medallion_store.utc_time import utc_text
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +76,12 @@ class Stream:
         self._kafka = kafka
         self._options = options
         self._paths = LakePaths(lake.uri, dataset.name)
-        storage = delta_storage_options(lake)
-        self._files: SmallFiles = small_files(spark, lake.uri)
+        storage = delta_storage_options(lake.login)
+        self._files: ControlFiles = control_files(lake.login)
         self._lease = Lease(self._files, self._paths.lease, "stream")
         self._attempts = AttemptCounter(self._files, self._paths)
+        self._stops = StopRequests(self._files, self._paths)
+        self._known_stop: str | None = None
         self._progress = ProgressTable(self._paths.progress, storage)
         self._ledger = Ledger(self._paths.ledger, storage)
         self._tables = stream_tables(self._paths, dataset, lake)
@@ -81,7 +91,13 @@ class Stream:
         self._stopping = threading.Event()
         self._error: BaseException | None = None
         self._gave_up = False
-        self._state: dict[str, Any] = {"state": "starting"}
+        self._state: dict[str, Any] = {"state": STARTING}
+        self._hang_guard = HangGuard(
+            spark, self._files, self._paths, self._attempts, self._state, options.batch_hang_minutes
+        )
+        self._heartbeat_thread = HeartbeatThread(
+            self._files, self._paths.heartbeat, self._lease, self._heartbeat, self._end_if_hanging
+        )
 
     def run(self) -> None:
         """Stream until a stop request (or a failure that was reported); returns when all is written.
@@ -91,28 +107,47 @@ class Stream:
             ServiceUnavailable: the broker does not answer, or no executor is left.
             StreamError: a batch failed; nothing of it is lost, and the next run takes it up.
         """
-        if self._is_stop_requested():
-            logger.info("%s is there: not starting", self._paths.stop_request)
+        if not self._is_wanted():
             return
         self._lease.acquire(wait_seconds=STALE_STREAM_SECONDS + 5)
-        pulse = HeartbeatThread(self._files, self._paths, self._lease, self._heartbeat)
+        self._hang_guard.start()
+        heartbeat = self._heartbeat_thread
         try:
-            pulse.start()
+            heartbeat.start()
             query = self._prepare_and_start()
             if query is None:
                 return
-            self._query = query
-            if self._state["state"] == "starting":  # no batch has begun: an idle stream is not a starting one
-                self._state["state"] = "waiting"
+            self._query = self._hang_guard.query = query
+            if self._state["state"] == STARTING:  # no batch has begun: an idle stream is not a starting one
+                self._state["state"] = WAITING
             logger.info("query %s reads %s", query.id, self._dataset.topic)
             self._watch(query)
         finally:
-            self._state["state"] = "stopped" if self._stopping.is_set() else "ended"
-            pulse.stop()
-            pulse.beat()
+            self._state["state"] = STOPPED if self._stopping.is_set() else ENDED
+            self._hang_guard.stop()
+            heartbeat.stop()
+            heartbeat.beat()
             if self._query is None or not self._query.isActive:
                 # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
                 self._lease.release()
+
+    def _is_wanted(self) -> bool:
+        """Whether this driver is the one that was submitted last, and was not asked to stop since."""
+        token, request = self._options.submission, self._stops.current()
+        submission = submission_of(self._files.load(self._paths.stream_driver).content)
+        if submission is not None and not submission.is_of(token):
+            logger.warning(
+                "%s names another submission than %s: not starting", self._paths.stream_driver, token
+            )
+            return False
+        if submission is not None and token is not None:
+            self._known_stop = submission.after_stop
+        else:
+            self._known_stop = None if request is None else request.id
+        if self._is_stop_requested():
+            logger.info("%s asks this driver to stop: not starting", self._paths.stop_request)
+            return False
+        return True
 
     def _prepare_and_start(self) -> StreamingQuery | None:
         """Tables made ready and the query started; None when that failed and a person has to mend it.
@@ -143,7 +178,7 @@ class Stream:
         Raises:
             StreamError: the checkpoint is gone and nobody asked for a recovery, or there is nothing to do.
         """
-        checkpoint = self._files.read(f"{self._paths.checkpoint}/metadata")
+        checkpoint = self._files.load(f"{self._paths.checkpoint}/metadata").content
         # A driver killed right after it recovered leaves a checkpoint without offsets: look once more.
         if checkpoint is not None and self._ledger.last_batch(str(checkpoint["id"])) is not None:
             return None
@@ -196,7 +231,7 @@ class Stream:
         if not self._attempts.begin(query_id, batch_id):
             self._gave_up = True
             raise _Stopping
-        self._state.update(state="working", query_id=query_id, batch_id=batch_id)
+        self._state.update(state=WORKING, query_id=query_id, batch_id=batch_id, batch_started_at=utc_text())
         try:
             if self._batches is None:
                 self._batches = self._new_batches(query_id)
@@ -209,7 +244,7 @@ class Stream:
             if not isinstance(error, LeaseError):  # that is not the batch's fault
                 self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(error))
             raise
-        self._state["state"] = "waiting"
+        self._state["state"] = WAITING
         if row is not None:
             self._state["last_batch_at"] = row.committed_at.isoformat()
 
@@ -236,6 +271,7 @@ class Stream:
         without_executor_since: float | None = None
         reported = -1
         while True:
+            self._hang_guard.watched()
             try:
                 if query.awaitTermination(LOOK_SECONDS):
                     break
@@ -246,7 +282,7 @@ class Stream:
             if self._is_stop_requested():
                 self._stop(query)
                 self._report(query, reported)
-                logger.info("stopped: %s is there", self._paths.stop_request)
+                logger.info("stopped: %s asks for it", self._paths.stop_request)
                 return
             if executor_count(self._spark) >= 1:
                 without_executor_since = None
@@ -258,6 +294,7 @@ class Stream:
     def _stop(self, query: StreamingQuery) -> None:
         """Stop between two batches: after Spark's commit of the last one, before any write of the next."""
         self._stopping.set()
+        self._hang_guard.unwatched()
         with self._busy:
             done = self._state.get("batch_id", -1)
             deadline = time.monotonic() + COMMIT_WAIT_SECONDS
@@ -299,8 +336,12 @@ class Stream:
             raise ServiceUnavailable(reason) from error
         logger.error("gave up: %s", reason)
 
+    def _end_if_hanging(self) -> None:
+        self._hang_guard.end_if_hanging(self._heartbeat_thread.beat)
+
     def _is_stop_requested(self) -> bool:
-        return self._files.read(self._paths.stop_request) is not None
+        request = self._stops.current()
+        return request is not None and (request.is_standing or request.id != self._known_stop)
 
     def _heartbeat(self) -> dict[str, Any]:
         return {
@@ -310,6 +351,7 @@ class Stream:
             "driver_id": cluster_driver_id(),
             "application_id": self._spark.sparkContext.applicationId,
             "contract_hash": self._dataset.fingerprint,
+            **self._hang_guard.heartbeat(),
         }
 
 

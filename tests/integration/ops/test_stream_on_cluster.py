@@ -19,12 +19,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from medallion_ops.control import StreamControl
-from medallion_ops.lake_files import lake_files
 from medallion_ops.settings import LakeSettings, Settings, SparkSettings
 from medallion_ops.spark.operators import StreamDriverOperator
 from medallion_ops.spark.submission import ClusterClient
 from medallion_ops.streaming.driver import StreamDriver
 from medallion_ops.streaming.triggers import StreamDriverTrigger
+from medallion_store.control_files import control_files
 from medallion_store.lake_paths import LakePaths
 from services import SparkServers
 
@@ -42,7 +42,11 @@ heartbeat = Path(given.lake_uri, "ledger/customers_heartbeat.json")
 request = Path(given.lake_uri, "control/customers/stop_request.json")
 heartbeat.parent.mkdir(parents=True, exist_ok=True)
 secrets = os.environ["MEDALLION_SECRETS_FILE"]
-while not request.exists():
+def stop_request():
+    return json.loads(request.read_text()) if request.exists() else {}
+
+known = stop_request().get("id")
+while stop_request().get("id") == known:
     beat = {"submission": given.submission, "driver_id": os.path.basename(os.getcwd()), "jvm": os.getppid(),
             "at": datetime.now(timezone.utc).isoformat(), "secrets": secrets}
     heartbeat.with_suffix(".tmp").write_text(json.dumps(beat))
@@ -60,7 +64,7 @@ class Stream:
         self.servers = servers
         self.lake = LakeSettings.from_environment()
         self.paths = LakePaths(self.lake.uri, "customers")
-        self.files = lake_files(self.lake)
+        self.files = control_files(self.lake.login)
         self.control = StreamControl(self.lake, "customers")
         self.cluster = ClusterClient(SparkSettings.from_environment())
 

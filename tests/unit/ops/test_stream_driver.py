@@ -10,20 +10,24 @@ from typing import Any
 import pytest
 
 from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
-from medallion_ops.lake_files import lake_files
 from medallion_ops.spark.jobs import SparkJob
 from medallion_ops.spark.submission import NOT_FOUND, DriverStatus
-from medallion_ops.streaming.driver import (
+from medallion_ops.streaming.decision import (
+    END_SECONDS,
+    FIRST_HEARTBEAT_SECONDS,
+    HANG_GRACE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     SILENT_SECONDS,
     START_SECONDS,
     Observation,
     Step,
-    StreamDriver,
-    Submission,
     decide,
 )
+from medallion_ops.streaming.driver import StreamDriver
+from medallion_store.control_files import control_files
 from medallion_store.lake_paths import LakePaths
+from medallion_store.stop_request import StopRequest, StopRequests
+from medallion_store.stream_driver import Submission
 from settings_of_tests import settings
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -34,7 +38,8 @@ def ago(seconds: float) -> str:
 
 
 SUBMITTED = Submission("token", ago(3600), driver_id="driver-1")
-BEAT = {"submission": "token", "driver_id": "driver-1", "at": ago(10)}
+HANG_SECONDS = 600.0
+BEAT: dict[str, Any] = {"submission": "token", "driver_id": "driver-1", "at": ago(10)}
 
 
 def seen(
@@ -43,11 +48,15 @@ def seen(
     heartbeat: dict[str, Any] | None = BEAT,
     failure: dict[str, Any] | None = None,
     is_stop_requested: bool = False,
+    stop_request: StopRequest | None = None,
+    hang: dict[str, Any] | None = None,
 ) -> Observation:
     status = None
     if submission is not None and submission.driver_id and state:
         status = DriverStatus(submission.driver_id, state)
-    return Observation(NOW, submission, status, heartbeat, failure, is_stop_requested)
+    if is_stop_requested:
+        stop_request = StopRequest("r", "test", ago(60))
+    return Observation(NOW, submission, status, heartbeat, failure, stop_request, hang, HANG_SECONDS)
 
 
 def test_the_first_driver_is_submitted() -> None:
@@ -124,7 +133,7 @@ def test_a_running_driver_without_a_heartbeat_is_an_incident() -> None:
 
 
 def test_a_driver_that_is_starting_has_time_to_its_first_heartbeat() -> None:
-    young = replace(SUBMITTED, requested_at=ago(SILENT_SECONDS - 1))
+    young = replace(SUBMITTED, requested_at=ago(FIRST_HEARTBEAT_SECONDS - 1))
     assert decide(seen(young, heartbeat=None)).step is Step.WAIT
 
 
@@ -145,8 +154,8 @@ def test_a_submission_without_an_answer_is_waited_for_and_then_repeated() -> Non
 )
 def test_drivers_that_end_soon_are_submitted_ever_more_slowly(failures: int, pause: int) -> None:
     ended = replace(SUBMITTED, failures=failures)
-    assert decide(seen(replace(ended, ended_at=ago(pause - 1)))).step is Step.HOLD
-    assert decide(seen(replace(ended, ended_at=ago(pause + 1)))).step is Step.SUBMIT
+    assert decide(seen(replace(ended, ended_at=ago(pause - 1)), "FAILED")).step is Step.HOLD
+    assert decide(seen(replace(ended, ended_at=ago(pause + 1)), "FAILED")).step is Step.SUBMIT
 
 
 class Cluster:
@@ -157,6 +166,7 @@ class Cluster:
         self.states: dict[str, str] = {}
         self.killed: list[str] = []
         self.error: ServiceUnavailable | None = None
+        self.obeys = True
 
     def submit(self, job: SparkJob) -> str:
         self.jobs.append(job)
@@ -173,6 +183,8 @@ class Cluster:
 
     def kill(self, driver_id: str) -> None:
         self.killed.append(driver_id)
+        if self.obeys and self.states.get(driver_id) == "RUNNING":
+            self.states[driver_id] = "KILLED"
 
 
 class Stream:
@@ -181,7 +193,7 @@ class Stream:
     def __init__(self, folder: Path) -> None:
         here = settings(LAKE_URI=str(folder), LAKE_AUTH="none")
         self.paths = LakePaths(str(folder), "customers")
-        self.files = lake_files(here.lake)
+        self.files = control_files(here.lake.login)
         self.cluster = Cluster()
         self._settings = here
 
@@ -309,7 +321,7 @@ def test_an_end_is_reported_once(stream: Stream) -> None:
 
 def test_a_silent_driver_is_stopped_before_another_is_submitted(stream: Stream) -> None:
     stream.driver.submit()
-    old = (datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS + 1)).isoformat()
+    old = (datetime.now(UTC) - timedelta(seconds=FIRST_HEARTBEAT_SECONDS + 1)).isoformat()
     stream.files.write(stream.paths.stream_driver, {**stream.record(), "requested_at": old})
     verdict = stream.driver.observe()
     assert verdict.step is Step.END
@@ -324,5 +336,110 @@ def test_a_planned_end_resets_the_count_of_failures(stream: Stream) -> None:
     stream.cluster.states["driver-0"] = "FINISHED"
     stream.driver.close(stream.driver.observe())
     assert stream.driver.observe().step is Step.HOLD
-    stream.files.delete(stream.paths.stop_request)
+    StopRequests(stream.files, stream.paths).release(None)
     assert stream.driver.observe().step is Step.SUBMIT
+
+
+def test_a_driver_that_does_not_get_on_is_ended_although_it_beats() -> None:
+    limit = HANG_SECONDS + HANG_GRACE_SECONDS
+    assert decide(seen(heartbeat={**BEAT, "batch_id": 7, "idle_seconds": limit - 1})).step is Step.WAIT
+    verdict = decide(seen(heartbeat={**BEAT, "batch_id": 7, "idle_seconds": limit + 1}))
+    assert verdict.step is Step.END
+    assert not verdict.is_planned
+    assert "batch 7" in verdict.reason
+
+
+def test_a_long_batch_that_gets_on_is_waited_for() -> None:
+    heartbeat = {**BEAT, "batch_started_at": ago(90_000), "last_task_at": ago(20), "idle_seconds": 20}
+    assert decide(seen(heartbeat=heartbeat)).step is Step.WAIT
+
+
+def test_a_driver_whose_heartbeat_says_that_it_ends_and_that_does_not_is_ended() -> None:
+    last = {**BEAT, "state": "hanging", "at": ago(SILENT_SECONDS + 1)}
+    assert decide(seen(heartbeat=last)).step is Step.END
+    assert decide(seen(heartbeat={**last, "at": ago(30)})).step is Step.WAIT
+
+
+def test_a_batch_that_hung_is_reported_once() -> None:
+    hang = {"at": ago(30), "batch_id": 7, "error": "batch 7 hung"}
+    verdict = decide(seen(hang=hang))
+    assert (verdict.step, "batch 7 hung" in verdict.reason) == (Step.REPORT, True)
+    assert decide(seen(replace(SUBMITTED, reported_hang=ago(30)), hang=hang)).step is Step.WAIT
+    assert decide(seen(hang={**hang, "at": ago(7200)})).step is Step.WAIT, "an earlier driver's"
+
+
+def test_a_stop_request_taken_back_at_once_still_ends_the_driver_that_ran() -> None:
+    request = StopRequest("r", "a person", ago(60), released_at=ago(59))
+    assert "asked to stop" in decide(seen(stop_request=request)).reason
+    verdict = decide(seen(state="FINISHED", heartbeat=None, stop_request=request))
+    assert (verdict.step, verdict.is_planned) == (Step.END, True)
+    known = replace(SUBMITTED, after_stop="r")
+    assert "asked to stop" not in decide(seen(known, stop_request=request)).reason
+    assert not decide(seen(known, state="FINISHED", heartbeat=None, stop_request=request)).is_planned
+    assert decide(seen(submission=None, stop_request=request)).step is Step.SUBMIT
+
+
+def test_a_failure_is_reported_also_when_a_stop_was_asked_for_and_taken_back() -> None:
+    request = StopRequest("r", "a person", ago(60), released_at=ago(59))
+    failure = {"batch_id": 41, "error": "counts do not add up", "at": ago(30)}
+    assert not decide(seen(state="FINISHED", failure=failure, stop_request=request)).is_planned
+
+
+def test_a_stop_request_that_no_one_takes_back_is_in_the_reason_after_hours() -> None:
+    request = StopRequest("r", "run-1", ago(4 * 3600))
+    verdict = decide(seen(submission=None, stop_request=request))
+    assert verdict.step is Step.HOLD
+    assert "4 hours" in verdict.reason
+    assert "control start" in verdict.reason
+
+
+def test_a_driver_that_was_ended_and_is_still_there_holds_the_next_one_back(stream: Stream) -> None:
+    ended = replace(SUBMITTED, ended_at=ago(END_SECONDS - 1))
+    assert decide(seen(ended)).step is Step.HOLD
+    assert decide(seen(replace(ended, ended_at=ago(END_SECONDS + 1)))).step is Step.SUBMIT
+    stream.driver.submit()
+    stream.cluster.obeys = False
+    stream.driver.close(stream.driver.observe())
+    stream.files.write(stream.paths.stream_driver, {**stream.record(), "failures": 0})
+    assert stream.driver.observe().step is Step.HOLD
+    stream.cluster.obeys = True
+    stream.driver.observe()
+    assert stream.driver.observe().step is Step.SUBMIT
+
+
+def test_of_two_processes_that_find_no_driver_one_submits(stream: Stream) -> None:
+    first, second = stream.driver, stream.driver
+    assert first.observe().step is second.observe().step is Step.SUBMIT
+    assert first.submit() == "driver-0"
+    assert second.submit() is None
+    assert len(stream.cluster.jobs) == 1
+    assert second.observe().driver_id == "driver-0"
+
+
+def test_the_next_driver_knows_the_requests_before_it_and_its_predecessor(stream: Stream) -> None:
+    stream.driver.submit()
+    stops = StopRequests(stream.files, stream.paths)
+    request = stops.request("a person")
+    stops.release(None)
+    stream.cluster.states["driver-0"] = "FINISHED"
+    stream.driver.close(stream.driver.observe())
+    assert stream.driver.submit() == "driver-1"
+    assert stream.record()["after_stop"] == request.id
+    assert stream.record()["previous_driver_id"] == "driver-0"
+
+
+def test_a_hang_is_noted_as_reported(stream: Stream) -> None:
+    stream.driver.submit()
+    stream.beat("driver-0")
+    now = datetime.now(UTC).isoformat()
+    stream.files.write(stream.paths.hang, {"at": now, "batch_id": 1, "error": "batch 1 hung"})
+    assert stream.driver.observe().step is Step.REPORT
+    stream.driver.note_reported()
+    assert stream.driver.observe().step is Step.WAIT
+
+
+def test_a_file_of_the_release_before_is_understood(stream: Stream) -> None:
+    old = {"token": "t", "requested_at": ago(0), "driver_id": "driver-9", "ended_at": None, "failures": 1}
+    stream.files.write(stream.paths.stream_driver, old)
+    stream.cluster.states["driver-9"] = "SUBMITTED"
+    assert stream.driver.observe().driver_id == "driver-9"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import ParameterError, SettingsError
-from medallion_spark.session.lake_access import LakeAccess, delta_storage_options
+from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.progress import lag_records
 from medallion_spark.stream.source import KafkaAccess, client_options
+from medallion_store.lake_login import delta_storage_options
 
 SECRET = 'Endpoint=sb://x/;SharedAccessKey=a"b\\c='
 URI = "abfss://lake@account.dfs.core.windows.net"
@@ -70,8 +71,8 @@ def test_all_problems_of_the_arguments_at_once() -> None:
 @pytest.mark.usefixtures("secrets_file")
 def test_the_same_login_for_delta_rs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", "")  # put back afterwards
-    assert delta_storage_options(LakeAccess("/a/folder")) == {}
-    options = delta_storage_options(LakeAccess(URI, "shared_key", endpoint="127.0.0.1:10000"))
+    assert delta_storage_options(LakeAccess("/a/folder").login) == {}
+    options = delta_storage_options(LakeAccess(URI, "shared_key", endpoint="127.0.0.1:10000").login)
     assert options["azure_storage_account_key"] == "key=="
     assert options["azure_storage_use_emulator"] == "true"
     assert os.environ["AZURITE_BLOB_STORAGE_URL"] == "http://127.0.0.1:10000"
