@@ -12,5 +12,8 @@ role airflow ""
 role medallion_writer CREATEROLE
 role gold_reader ""
 role gold_pii_reader ""
+# No process of Airflow's that hangs in a transaction keeps a run locked.
+psql --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" \
+    --command "ALTER ROLE airflow SET idle_in_transaction_session_timeout = '120s'"
 createdb --username "$POSTGRES_USER" --owner airflow airflow
 createdb --username "$POSTGRES_USER" --owner medallion_writer gold

@@ -13,6 +13,7 @@ from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_spark.maintenance.maintain import maintain_lake
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_store.lake_paths import LakePaths
+from medallion_store.parent_process import end_with_parent
 
 SHORTEST_RETENTION_HOURS = 24
 
@@ -33,6 +34,7 @@ def main() -> int:
         help="silver version that gold published last: what is newer is kept, however old it is",
     )
     arguments = parser.parse_args()
+    end_with_parent()  # of spark-submit: a killed task must leave no driver beside its next try
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         if arguments.retention_hours < SHORTEST_RETENTION_HOURS:

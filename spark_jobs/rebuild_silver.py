@@ -13,9 +13,11 @@ import sys
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import load_dataset
 from medallion_spark.rebuild.rebuild import AS_JUDGED, JUDGE_AGAIN, Rebuild, as_json
+from medallion_spark.session.executor_watch import ended_without_executors
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session.spark_session import open_session
 from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
+from medallion_store.parent_process import end_with_parent
 
 
 def main() -> int:
@@ -31,6 +33,7 @@ def main() -> int:
     parser.add_argument("--run-id", required=True, help="the same id again replaces silver only once")
     add_verdict_arguments(parser.add_argument_group(f"the stream's settings, for {JUDGE_AGAIN}"))
     arguments = parser.parse_args()
+    end_with_parent()  # of spark-submit: a killed task must leave no driver beside its next try
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
@@ -42,7 +45,8 @@ def main() -> int:
             reject_unknown_fields=arguments.reject_unknown_fields,
         )
         spark = open_session(f"{dataset.name}_rebuild", lake)
-        rebuilt = Rebuild(spark, dataset, lake, options, arguments.run_id).run(arguments.mode)
+        with ended_without_executors(spark):
+            rebuilt = Rebuild(spark, dataset, lake, options, arguments.run_id).run(arguments.mode)
         spark.stop()
     except MedallionError as error:
         print(f"error: {error}", file=sys.stderr)

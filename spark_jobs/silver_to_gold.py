@@ -10,8 +10,10 @@ import sys
 
 from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_spark.gold.stage_candidates import DATASET, Request, stage_candidates
+from medallion_spark.session.executor_watch import ended_without_executors
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session.spark_session import open_session
+from medallion_store.parent_process import end_with_parent
 
 
 def main() -> int:
@@ -34,6 +36,7 @@ def main() -> int:
         "--full", action="store_true", help="compute all of gold anew from all of silver, whatever is new"
     )
     arguments = parser.parse_args()
+    end_with_parent()  # of spark-submit: a killed task must leave no driver beside its next try
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
@@ -42,9 +45,10 @@ def main() -> int:
         lake = lake_access(arguments)
         spark = open_session(f"{arguments.dataset}_gold", lake)
         try:
-            report = stage_candidates(
-                spark, Request(lake, arguments.run_id, arguments.churn_source, full=arguments.full)
-            )
+            with ended_without_executors(spark):
+                report = stage_candidates(
+                    spark, Request(lake, arguments.run_id, arguments.churn_source, full=arguments.full)
+                )
         finally:
             spark.stop()
     except MedallionError as error:

@@ -7,27 +7,14 @@ starts.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-_PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 2.0
 """Airflow itself kills a task 5 s after it asked it to end."""
 _POLL_SECONDS = 0.05
-
-
-def end_with_parent() -> None:
-    """Have this process killed when its parent dies; on systems other than Linux nothing happens."""
-    parent = os.getppid()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died in between
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def ending_with_parent(command: Sequence[str]) -> list[str]:

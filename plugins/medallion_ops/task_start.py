@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from medallion_contracts.errors import ParameterError
-from medallion_ops.processes import end_with_parent
+from medallion_store.parent_process import end_with_parent
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

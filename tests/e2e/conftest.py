@@ -40,6 +40,11 @@ class Platform:
         """What `stack.env` says."""
         return self.stack.state.read_settings()
 
+    @property
+    def incoming(self) -> Path:
+        """The folder that the producer's DAG takes files from."""
+        return Path(self.settings["MEDALLION_PRODUCER_DIR"])
+
     def run_dag(self, dag_id: str, **params: object) -> str:
         """Trigger the DAG and wait for the run's end; returns its id."""
         run = self.airflow.trigger(dag_id, params)

@@ -18,7 +18,7 @@ CUSTOMER = "customer-without-service"
 SECRET_NAME = "Qmarklast"
 
 
-def send_customer_without_service(platform: Platform, folder: Path) -> None:
+def send_customer_without_service(platform: Platform) -> None:
     """Each field is right for silver; together they break a rule of gold."""
     event = {
         "customer_id": CUSTOMER,
@@ -27,9 +27,9 @@ def send_customer_without_service(platform: Platform, folder: Path) -> None:
         "last_name": SECRET_NAME,
         "updated_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    file = folder / "event.jsonl"
+    file = platform.incoming / "event.jsonl"
     file.write_text(json.dumps(event) + "\n")
-    platform.run_dag("customers_producer", source="jsonl", file=str(file), count=None)
+    platform.run_dag("customers_producer", source="jsonl", file=file.name, count=None)
     platform.wait_for_verdicts()
 
 
@@ -56,10 +56,10 @@ def last_decision(platform: Platform) -> tuple[str, str | None]:
 
 
 def test_a_blocked_episode_from_its_first_mail_to_its_release(
-    platform: Platform, demo_report: Report, tmp_path: Path
+    platform: Platform, demo_report: Report
 ) -> None:
     told = len(gate_mails(platform))  # before the event: the hour's own run may find it first
-    send_customer_without_service(platform, tmp_path)
+    send_customer_without_service(platform)
 
     first = platform.run_gold_until_it_asks()
     platform.wait_until_people_were_told(first)

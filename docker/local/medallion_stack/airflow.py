@@ -107,6 +107,9 @@ class Airflow:
         return {
             **base_environment(),
             "AIRFLOW_HOME": str(self.folder),
+            # Airflow's workers write their title into their arguments, not over their environment too: it
+            # says whose they are.
+            "SPT_NOENV": "1",
             # Where drivers that run beside their task keep temporary files.
             "SPARK_LOCAL_DIRS": str(self.folder / "tmp"),
             **{f"AIRFLOW__{name}": str(value) for name, value in options.items()},

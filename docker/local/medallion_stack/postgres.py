@@ -87,6 +87,18 @@ class Postgres:
                 )
             )
 
+    def limit_idle_transactions(self, role: str, seconds: int) -> None:
+        """Have the server end a session of the role that has a transaction open and does nothing for so long.
+
+        A process that was stopped or cut off in the middle of a transaction keeps its locks otherwise.
+        """
+        import psycopg
+        from psycopg import sql
+
+        statement = sql.SQL("ALTER ROLE {} SET idle_in_transaction_session_timeout = {}")
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(statement.format(sql.Identifier(role), sql.Literal(f"{seconds}s")))
+
     def ensure_database(self, name: str, owner: str = SUPERUSER) -> None:
         """Create the database unless it is there."""
         import psycopg

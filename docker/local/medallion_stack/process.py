@@ -2,7 +2,8 @@
 
 A process is known by pid *and* start time, so a pid that the system gave to somebody else is never
 signalled. Every process also carries a marker in its environment, inherited by what it starts (Airflow
-tasks, Spark executors): that finds what outlived a killed parent.
+tasks, Spark executors): that finds what outlived a killed parent. Some overwrite their environment with a
+title (Airflow's workers, Postgres): those are known by the session that their service began, or as children.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from medallion_contracts.errors import ServiceUnavailable
 
 MARKER = "MEDALLION_STACK_MEMBER"
 _POLL_SECONDS = 0.1
-_THREADS = 17
-"""Field of /proc/PID/stat after the state: how many threads there are."""
+_PARENT, _SESSION, _THREADS, _STARTED = 1, 3, 17, 19
+"""Fields of /proc/PID/stat, counted from the state: parent, session, number of threads, start time."""
 _LOG_LIMIT_BYTES = 20_000_000
 
 
@@ -44,8 +45,7 @@ class ProcessId:
         fields = _stat(pid)
         if not fields or (fields[0] in "ZX" and int(fields[_THREADS]) <= 1):
             return None
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return ProcessId(pid, f"{boot}:{fields[19]}")
+        return ProcessId(pid, f"{_boot()}:{fields[_STARTED]}")
 
     @property
     def is_alive(self) -> bool:
@@ -168,22 +168,39 @@ class ProcessTable:
     def members(self, name: str | None = None) -> list[ProcessId]:
         """Every running process of the stack, or of one of its services, with all that they started."""
         mark = f"{MARKER}={self._owner}:{name or ''}".encode()
+        sessions = self._sessions([name] if name else self.names())
         parents: dict[int, int] = {}
         marked: set[int] = set()
         for pid in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
             fields = _stat(pid)
             if not fields or pid == os.getpid():
                 continue
-            parents[pid] = int(fields[1])
-            with suppress(OSError):  # it ended meanwhile, or belongs to another user
-                environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-                if any(line == mark if name else line.startswith(mark) for line in environment):
-                    marked.add(pid)
-        # Postgres overwrites its environment with its title: its processes are found as children.
+            parents[pid] = int(fields[_PARENT])
+            environment = _environment(pid)
+            if any(line == mark if name else line.startswith(mark) for line in environment) or (
+                int(fields[_SESSION]) in sessions
+                and not any(line.startswith(b"PATH=") for line in environment)
+            ):
+                marked.add(pid)
         noted = [self.find(service) for service in ([name] if name else self.names())]
         marked.update(process.pid for process in noted if process)
         found = {pid for pid in parents if marked.intersection(_line_of(pid, parents))}
         return [process for pid in sorted(found) if (process := ProcessId.of(pid))]
+
+    def _sessions(self, names: Sequence[str]) -> set[int]:
+        """The sessions that the named services began and that are theirs still, be the services dead or not.
+
+        The system gives no new process the number of a session that has members. So only a session whose
+        leader is alive and not the service is another's.
+        """
+        sessions = set()
+        for name in names:
+            noted = self._noted(name)
+            if noted and noted["started"].startswith(_boot()):
+                leader = ProcessId.of(noted["pid"])
+                if leader is None or leader.started == noted["started"]:
+                    sessions.add(int(noted["pid"]))
+        return sessions
 
     def _pid_file(self, name: str) -> Path:
         return self._run / f"{name}.json"
@@ -230,6 +247,17 @@ def _stat(pid: int) -> list[str]:
         return []
     # The command name before them may hold spaces and brackets: count from its closing bracket.
     return stat.rpartition(")")[2].split()
+
+
+def _environment(pid: int) -> list[bytes]:
+    """The environment that a process started with, or what it has written over it; empty if not to be read."""
+    with suppress(OSError):  # it ended meanwhile, or belongs to another user
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _line_of(pid: int, parents: Mapping[int, int]) -> Iterator[int]:

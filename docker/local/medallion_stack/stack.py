@@ -48,6 +48,9 @@ CHOICES = {
     **{limit.name: limit.default or "" for _, limit in LimitSettings.declarations()},
 }
 SUPERVISOR = "supervisor"
+LONGEST_IDLE_TRANSACTION_SECONDS = 120
+"""Of Airflow's processes, whose transactions take seconds. A worker that its scheduler left behind may have one
+open, with a lock on a run that then stands still."""
 # Later groups are what earlier ones need; Spark apart, see below.
 _STOP_ORDER = (
     (SUPERVISOR,),
@@ -184,6 +187,7 @@ class Stack:
             self.postgres.prepare()
         self._up(self.postgres.service())
         self.postgres.ensure_role("airflow", self.state.secret("airflow_database"))
+        self.postgres.limit_idle_transactions("airflow", LONGEST_IDLE_TRANSACTION_SECONDS)
         self.postgres.ensure_role(WRITER, self.state.secret(WRITER))
         self.postgres.ensure_role(READER, self.state.secret(READER))
         self.postgres.ensure_role(PII_READER, self.state.secret(PII_READER))

@@ -36,6 +36,7 @@ from medallion_ops.manifest import (
     publication_of_set,
 )
 from medallion_ops.migrations.runner import migrate
+from medallion_ops.processes import end_with_children, ending_with_parent
 from medallion_ops.settings import AlertSettings, GoldSettings, Settings
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ def _run_gate(dataset: str, set_id: int) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     said: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ending_with_parent(command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as gate:
         try:
             # Its stdout is one line at the end: the pipe cannot fill up while stderr is read.
@@ -107,7 +112,7 @@ def _run_gate(dataset: str, set_id: int) -> dict[str, Any]:
                 log.info("%s", said[-1])
             output = gate.stdout.read() if gate.stdout else ""
         except BaseException:
-            gate.kill()
+            end_with_children(gate)
             raise
     if gate.returncode == EXIT_STALE:
         stale = StaleStaging(said[-1] if said else f"staging of set {set_id} is not what was written")

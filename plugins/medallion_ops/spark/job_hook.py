@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
+from medallion_ops.processes import end_with_children, ending_with_parent
+
 MARK = "error: "
 """How an entry script begins the message that it ends with."""
 
@@ -27,6 +29,15 @@ class JobHook(SparkSubmitHook):
     def _resolve_connection(self) -> dict[str, Any]:
         # The stream's and the jobs' master is one setting; without a connection the hook would take YARN.
         return {**super()._resolve_connection(), "master": self._master}
+
+    def _get_spark_binary_path(self) -> list[str]:
+        return ending_with_parent(super()._get_spark_binary_path())
+
+    def on_kill(self) -> None:
+        """End spark-submit and all that it started: the provider ends its JVM only, and not the driver."""
+        if self._submit_sp is not None:
+            end_with_children(self._submit_sp)
+        super().on_kill()
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
         super()._process_spark_submit_log(self._overheard(itr))

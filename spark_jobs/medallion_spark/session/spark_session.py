@@ -94,13 +94,13 @@ def await_executor(spark: SparkSession) -> None:
         time.sleep(0.2)
 
 
-def no_executor(spark: SparkSession) -> str:
+def no_executor(spark: SparkSession, seconds: float = EXECUTOR_WAIT_SECONDS) -> str:
     """What to tell when the cluster gives no executor."""
     conf = spark.sparkContext.getConf()
     wanted = (
         f"{conf.get('spark.executor.cores', 'all')} cores, {conf.get('spark.executor.memory', '1g')} memory"
     )
     return (
-        f"{spark.sparkContext.master} gave no executor ({wanted}) for {EXECUTOR_WAIT_SECONDS} s: "
+        f"{spark.sparkContext.master} gave no executor ({wanted}) for {seconds:.0f} s: "
         "no worker is alive, or other jobs hold its cores or memory; see the master's page"
     )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,9 @@ from airflow.sdk.exceptions import AirflowException
 from medallion_contracts.errors import MedallionError
 from medallion_ops.spark.jobs import SparkJob
 from medallion_ops.spark.operators import SparkJobOperator
+from medallion_stack.layout import PROJECT
+from medallion_stack.process import ProcessId
+from medallion_stack.waiting import wait_until
 from services import SparkServers
 
 WORKS = """
@@ -32,13 +40,56 @@ import sys
 print("error: gold cannot be written:\\n  - one thing\\n  - another thing", file=sys.stderr)
 sys.exit(1)
 """
+LOSES_ITS_EXECUTORS = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [{paths!r}]
+from pyspark.sql import SparkSession
+from medallion_spark.session.executor_watch import ended_without_executors
+
+def work(_):
+    Path({started!r}).touch()
+    time.sleep(300)
+
+spark = SparkSession.builder.getOrCreate()
+with ended_without_executors(spark, seconds=3):
+    spark.sparkContext.parallelize([0], 1).map(work).collect()
+"""
+NEEDS_NO_JVM = """
+import os, sys, time
+from pathlib import Path
+sys.path[:0] = [{paths!r}]
+from medallion_store.parent_process import end_with_parent
+end_with_parent()
+Path({started!r}).write_text(f"{{os.getppid()}} {{os.getpid()}}")
+time.sleep(300)
+"""
 CRASHES = "raise ValueError('jane@example.com')"
+
+
+def operator() -> SparkJobOperator:
+    job = SparkJob("job", "job.py", ("--a=1", "--b=x y"), 1, "512m", "512m")
+    return SparkJobOperator(task_id="job", job=lambda settings, context: job)
 
 
 def run(jobs: Path, script: str) -> Any:
     (jobs / "job.py").write_text(script)
-    job = SparkJob("job", "job.py", ("--a=1", "--b=x y"), 1, "512m", "512m")
-    return SparkJobOperator(task_id="job", job=lambda settings, context: job).execute({})
+    return operator().execute({})
+
+
+def write_script(jobs: Path, script: str) -> Path:
+    """The script with its blanks filled; gives the file by which it says that it has started."""
+    started = jobs / "started"
+    paths = f"{PROJECT / 'spark_jobs'}", f"{PROJECT / 'expectations'}"
+    text = script.replace("[{paths!r}]", repr(list(paths))).replace("{started!r}", repr(str(started)))
+    (jobs / "job.py").write_text(text.replace("{{", "{").replace("}}", "}"))
+    return started
+
+
+def jvm_and_driver(started: Path) -> list[ProcessId]:
+    wait_until(lambda: started.exists() and started.read_text() != "", 60, "the job's driver")
+    found = [ProcessId.of(int(pid)) for pid in started.read_text().split()]
+    return [process for process in found if process]
 
 
 def test_a_job_gets_what_it_needs_and_its_last_numbers_are_the_result(
@@ -61,3 +112,44 @@ def test_a_job_that_crashes_is_no_error_of_ours(jobs: Path) -> None:
     with pytest.raises(AirflowException) as raised:
         run(jobs, CRASHES)
     assert not isinstance(raised.value, MedallionError)
+
+
+def test_a_job_that_loses_its_executors_ends_and_says_why(jobs: Path, servers: SparkServers) -> None:
+    started = write_script(jobs, LOSES_ITS_EXECUTORS)
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(operator().execute, {})
+        wait_until(lambda: started.exists() or task.done(), 90, "the executor's task")
+        servers.worker.kill()
+        try:
+            with pytest.raises(MedallionError, match="gave no executor .* no worker is alive"):
+                task.result(timeout=90)
+        finally:
+            servers.worker.start()
+
+
+def test_a_task_that_is_stopped_ends_the_jvm_and_the_driver(jobs: Path) -> None:
+    started = write_script(jobs, NEEDS_NO_JVM)
+    running = operator()
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(running.execute, {})
+        both = jvm_and_driver(started)
+        assert len(both) == 2
+        running.on_kill()
+        with pytest.raises(AirflowException):
+            task.result(timeout=30)
+    assert [process.pid for process in both if process.is_alive] == []
+
+
+def test_a_task_that_is_killed_leaves_neither_jvm_nor_driver(jobs: Path) -> None:
+    started = write_script(jobs, NEEDS_NO_JVM)
+    program = "from ops.test_spark_job import operator; operator().execute({})"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*sys.path, str(PROJECT / "tests/integration")]),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as task:
+        both = jvm_and_driver(started)
+        os.kill(task.pid, signal.SIGKILL)
+    wait_until(lambda: not any(process.is_alive for process in both), 10, "the end of JVM and driver")

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from medallion_ops.limit_settings import LimitSettings
 from medallion_stack.layout import PROJECT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())
@@ -33,3 +34,17 @@ def test_the_worker_gets_its_options_as_spark_reads_them() -> None:
     command = COMPOSE["services"]["spark-worker"]["command"]
     joined = [word for word in command if re.match(r"--[\w-]+=", word)]
     assert joined == [], "Spark's Worker knows no --option=value: give option and value as two words"
+
+
+def test_every_container_of_ours_ends_with_all_that_its_service_started() -> None:
+    ours = {name: one for name, one in COMPOSE["services"].items() if one["image"] == "medallion:local"}
+    assert len(ours) >= 8
+    for name, service in ours.items():
+        assert service["init"] is True, f"{name}: without init a killed service leaves its children running"
+        assert service["stop_grace_period"], f"{name}: Docker kills after 10 s, in the middle of a task"
+
+
+def test_every_limit_of_the_platform_can_be_set_in_compose() -> None:
+    settings = COMPOSE["x-airflow"]["environment"]
+    names = {declaration.name for _, declaration in LimitSettings.declarations()}
+    assert names <= set(settings), "a setting that compose does not hand on has no effect there"

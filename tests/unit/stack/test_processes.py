@@ -88,6 +88,53 @@ def test_children_of_a_killed_service_are_still_found_by_their_mark(table: Proce
     assert len(table.members("sleeper")) == 1
 
 
+@pytest.mark.parametrize("asked", ["sleeper", None])
+def test_children_of_a_killed_service_that_overwrote_their_environment_are_found_and_ended(
+    table: ProcessTable, asked: str | None
+) -> None:
+    """As an idle worker of Airflow's LocalExecutor does, by its title."""
+    code = (
+        "import os, time\n"
+        "from setproctitle import setproctitle\n"
+        "for _ in range(2):\n"
+        "    if os.fork() == 0:\n"
+        "        setproctitle('airflow worker -- LocalExecutor: <idle> ' + 'x' * 20_000)\n"
+        "        print('titled', flush=True)\n"
+        "        break\n"
+        "time.sleep(60)\n"
+    )
+    parent = table.start(sleeper(code=code))
+    wait_until(lambda: table.log_file("sleeper").read_text().count("titled") == 2, 20, "the children")
+    os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: table.find("sleeper") is None, 20, "the service's end")
+    orphans = table.members(asked)
+    assert len(orphans) == 2
+    assert not any(b"MEDALLION" in Path(f"/proc/{one.pid}/environ").read_bytes() for one in orphans)
+    table.stop("sleeper")
+    assert not any(one.is_alive for one in orphans)
+
+
+def test_a_session_that_now_belongs_to_a_stranger_is_not_ours(table: ProcessTable, tmp_path: Path) -> None:
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={}, start_new_session=True
+    )
+    try:
+        table.start(sleeper())
+        table.stop("sleeper")
+        own = ProcessId.of(stranger.pid)
+        assert own
+        boot = own.started.partition(":")[0]
+        for started in (f"{boot}:1", f"an-earlier-boot:{own.started.partition(':')[2]}"):
+            noted = {"pid": stranger.pid, "started": started, "stop_signal": 15, "stop_seconds": 1}
+            (tmp_path / "run" / "sleeper.json").write_text(json.dumps(noted))
+            assert table.members() == []
+            table.stop("sleeper")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
 def test_a_process_whose_other_threads_are_still_ending_is_still_there() -> None:
     # The first thread alone ends, by the system call: what a killed JVM looks like for a moment.
     program = (
