@@ -18,6 +18,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from e2e.conftest import E2E_SECONDS, Platform
+from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.loader import load_dataset
 from medallion_stack import layout
 from medallion_stack.report import Report
@@ -25,6 +26,7 @@ from medallion_stack.stack import TELCO
 from medallion_stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(E2E_SECONDS)
+MARKED = "marked-5ecret"
 
 
 def is_yes(text: str) -> bool:
@@ -157,6 +159,44 @@ def test_gold_can_be_triggered_by_airflows_command_line(platform: Platform, demo
     platform.wait_for_run("customers_gold", "by-command-line")
     assert platform.airflow.state("customers_gold", "by-command-line") == "success"
     assert platform.gold.rows() == before  # nothing new in silver: nothing published
+
+
+def test_no_process_of_airflow_may_keep_a_transaction_open(platform: Platform, demo_report: Report) -> None:
+    with psycopg.connect(platform.stack.airflow.database) as connection:
+        limit = connection.execute("SHOW idle_in_transaction_session_timeout").fetchone()
+    assert limit == ("2min",)
+
+
+def test_a_backfill_is_refused_on_every_dag(platform: Platform, demo_report: Report) -> None:
+    for dag_id in platform.airflow.dag_ids():
+        wanted = {"dag_id": dag_id, "from_date": "2026-11-01T00:00:00Z", "to_date": "2026-11-02T00:00:00Z"}
+        with pytest.raises(ServiceUnavailable, match=r"backfill") as refused:
+            platform.airflow.backfill(wanted)
+        assert "(4" in str(refused.value), "a refusal, not a failure"
+
+
+def test_a_run_with_an_unknown_parameter_does_nothing_is_not_tried_again_and_is_mailed_once(
+    platform: Platform, demo_report: Report
+) -> None:
+    sent = platform.stack.broker.record_count(("customers",))
+    mails = len(platform.mail.messages())
+    run = platform.run_dag("customers_producer", cout=MARKED)
+    assert platform.airflow.state("customers_producer", run) == "failed"
+    assert platform.airflow.tries("customers_producer", run, "produce") == 1
+    assert platform.stack.broker.record_count(("customers",)) == sent
+    [mail] = [one for one in platform.mail.messages()[mails:] if "produce" in str(one["Subject"])]
+    assert "count is meant?" in mail.as_string().replace("=\n", "")
+
+
+@pytest.mark.parametrize("file", ["../secrets.env", "/proc/self/environ"])
+def test_a_hopeless_file_is_tried_once_and_nothing_of_it_is_sent(
+    platform: Platform, demo_report: Report, file: str
+) -> None:
+    sent = platform.stack.broker.record_count(("customers",))
+    run = platform.run_dag("customers_producer", source="jsonl", file=file, count=None)
+    assert platform.airflow.state("customers_producer", run) == "failed"
+    assert platform.airflow.tries("customers_producer", run, "produce") == 1
+    assert platform.stack.broker.record_count(("customers",)) == sent
 
 
 def test_a_service_that_dies_is_started_again(platform: Platform) -> None:

@@ -81,6 +81,29 @@ class AirflowClient:
         found = self._get(f"{_run(dag_id, run_id)}/taskInstances?order_by=start_date&limit=100")
         return [Task(task["task_id"], task["state"]) for task in found["task_instances"]]
 
+    def dag_ids(self) -> list[str]:
+        """Every DAG there is."""
+        return [str(dag["dag_id"]) for dag in self._get("dags?limit=100")["dags"]]
+
+    def tries(self, dag_id: str, run_id: str, task_id: str) -> int:
+        """How often a task was tried."""
+        return int(self._get(f"{_run(dag_id, run_id)}/taskInstances/{task_id}")["try_number"])
+
+    def backfill(self, wanted: Mapping[str, object]) -> None:
+        """Ask for runs of a DAG for past intervals."""
+        self._call("POST", "backfills", wanted)
+
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
+        """Have the tasks of a run, and what follows them, run again; all of them when none is named."""
+        wanted: dict[str, object] = {"dag_run_id": run_id, "dry_run": False, "only_failed": False}
+        if task_ids:
+            wanted |= {"task_ids": list(task_ids), "include_downstream": True}
+        self._call("POST", f"dags/{dag_id}/clearTaskInstances", wanted)
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task as a person does: success or failed."""
+        self._call("PATCH", f"{_run(dag_id, run_id)}/taskInstances/{task_id}", {"new_state": state})
+
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned; None when it returned nothing."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"

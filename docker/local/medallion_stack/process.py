@@ -250,7 +250,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _environment(pid: int) -> list[bytes]:
-    """The environment that a process started with, or what it has written over it; empty if not to be read."""
+    """The environment that a process started with, or what it has written over it."""
     with suppress(OSError):  # it ended meanwhile, or belongs to another user
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return []

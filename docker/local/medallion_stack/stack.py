@@ -49,8 +49,8 @@ CHOICES = {
 }
 SUPERVISOR = "supervisor"
 LONGEST_IDLE_TRANSACTION_SECONDS = 120
-"""Of Airflow's processes, whose transactions take seconds. A worker that its scheduler left behind may have one
-open, with a lock on a run that then stands still."""
+"""Of Airflow's processes, whose transactions take seconds. A worker that its scheduler left behind may have
+one open, with a lock on a run that then stands still."""
 # Later groups are what earlier ones need; Spark apart, see below.
 _STOP_ORDER = (
     (SUPERVISOR,),

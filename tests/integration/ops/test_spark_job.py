@@ -121,7 +121,7 @@ def test_a_job_that_loses_its_executors_ends_and_says_why(jobs: Path, servers: S
         wait_until(lambda: started.exists() or task.done(), 90, "the executor's task")
         servers.worker.kill()
         try:
-            with pytest.raises(MedallionError, match="gave no executor .* no worker is alive"):
+            with pytest.raises(MedallionError, match=r"gave no executor .* no worker is alive"):
                 task.result(timeout=90)
         finally:
             servers.worker.start()
