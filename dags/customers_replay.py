@@ -72,10 +72,10 @@ with DAG(
         return bool(counts["rows"]) and not get_current_context()["params"]["dry_run"]
 
     @task
-    def send_rows() -> int:
+    def send_rows() -> dict[str, Any]:
         """Send the open rows to the replay topic."""
         context = get_current_context()
-        return replay.send_rows(DATASET, context["params"], context["run_id"])
+        return replay.send_rows(DATASET, context["params"], context["run_id"], context["ti"].try_number)
 
     @task.sensor(poke_interval=10, timeout=WAIT.total_seconds(), mode="reschedule")
     def await_verdicts(sent: Any) -> PokeReturnValue:

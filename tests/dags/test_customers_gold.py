@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import DagRunTriggerException
+from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from medallion_ops.alerts.failures import mail_failure
 from medallion_ops.gate.decision import Option
@@ -83,3 +83,17 @@ def test_the_run_that_writes_again_is_asked_for_what_the_lost_one_was(
         copy(dag.get_task("retrigger_run")).execute(context)
     assert triggered.value.trigger_dag_id == "customers_gold"
     assert triggered.value.conf == {"full": full}
+    assert triggered.value.dag_run_id == "restaged-1__manual__1"
+    assert triggered.value.skip_when_already_exists, "a retried or cleared task must not trigger another one"
+
+
+def test_runs_that_lose_their_staging_again_and_again_do_not_follow_one_another_for_ever(
+    dag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrigger, "is_stale", lambda dataset, run_id: True)
+    run, followed = "scheduled__2026-11-28T12:00:00+00:00", 0
+    while (following := retrigger.following_run(run)) is not None:
+        run, followed = following, followed + 1
+    assert followed == retrigger.MOST_IN_A_ROW
+    with pytest.raises(AirflowSkipException, match="the schedule's next"):
+        copy(dag.get_task("retrigger_run")).execute({"run_id": run, "params": {"full": False}})

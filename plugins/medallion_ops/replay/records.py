@@ -8,7 +8,7 @@ quarantine row is open is read from bronze, and nothing in quarantine is ever up
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ ORIGIN_HEADER = "medallion-origin"
 """topic/partition/offset of the quarantined record."""
 RUN_HEADER = "medallion-replay"
 """The run that sent it."""
+TRY_HEADER = "medallion-replay-try"
+"""Which try of the run's task sent it, counted from 1."""
 
 LATE = "late"
 """Chosen like a reason: late records have a verdict of that name and no reason."""
@@ -64,10 +66,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict on a replayed record: on which, sent by which run."""
+    """A verdict on a replayed record: on which, sent by which run, by which try of its task."""
 
     origin: str
     run: str
+    attempt: str
     verdict: str
     reasons: tuple[str, ...]
 
@@ -92,13 +95,23 @@ class Quarantine:
             counts.update(row["reasons"] or [row["verdict"]])
         return {"rows": counts.pop("rows", 0), **dict(sorted(counts.items()))}
 
-    def records(self, selection: Selection, run: str) -> Iterator[Record]:
-        """The raw bytes of the open rows, as they go to the replay topic."""
+    def records(self, selection: Selection, run: str, attempt: int = 1) -> Iterator[Record]:
+        """The raw bytes of the open rows, as they go to the replay topic.
+
+        Args:
+            selection: Which rows.
+            run: The run that sends them.
+            attempt: Which try of its task.
+        """
         from medallion_ops.producer.records import Record
 
         for row in self._open_rows(selection, with_bytes=True):
             origin = Origin(row["topic"], row["partition"], row["offset"])
-            headers = ((ORIGIN_HEADER, str(origin).encode()), (RUN_HEADER, run.encode()))
+            headers = (
+                (ORIGIN_HEADER, str(origin).encode()),
+                (RUN_HEADER, run.encode()),
+                (TRY_HEADER, str(attempt).encode()),
+            )
             yield Record(row["key"], row["value"], headers)
 
     def judged(self, *, since: date | None = None) -> Iterator[Judged]:
@@ -116,8 +129,9 @@ class Quarantine:
         for row in found.sort_by([("partition", "ascending"), ("offset", "ascending")]).to_pylist():
             headers = _headers(row["headers"])
             if ORIGIN_HEADER in headers:
-                run = headers.get(RUN_HEADER, "")
-                yield Judged(headers[ORIGIN_HEADER], run, row["verdict"], tuple(row["reasons"] or ()))
+                run, attempt = headers.get(RUN_HEADER, ""), headers.get(TRY_HEADER, "")
+                reasons = tuple(row["reasons"] or ())
+                yield Judged(headers[ORIGIN_HEADER], run, attempt, row["verdict"], reasons)
 
     def _open_rows(self, selection: Selection, *, with_bytes: bool) -> Iterator[Mapping[str, Any]]:
         quarantine = self._table(self._paths.quarantine)
@@ -166,19 +180,25 @@ class Quarantine:
             ) from error
 
 
-def outcome(judged: Iterator[Judged], run: str) -> dict[str, Any]:
-    """What became of a run's records: how many are accepted, known already, still rejected, and why.
+def judged_of_try(judged: Iterable[Judged], run: str, attempt: int) -> int:
+    """How many records have a verdict, of those that one try of a run sent."""
+    return len({one.origin for one in judged if one.run == run and one.attempt == str(attempt)})
 
-    A record that a retried task sent twice has several verdicts; its first one is the news.
+
+def outcome(judged: Iterable[Judged], run: str) -> dict[str, Any]:
+    """What became of the records of all tries of a run: how many are accepted, known, still rejected, why.
+
+    A record that a retried task sent twice has several verdicts, in any order, as it may have gone to another
+    partition: it was accepted if any of them says so, and is a duplicate of itself then.
     """
-    first: dict[str, Judged] = {}
+    best: dict[str, Judged] = {}
     for one in judged:
-        if one.run == run:
-            first.setdefault(one.origin, one)
-    verdicts = Counter(one.verdict for one in first.values())
-    reasons = Counter(reason for one in first.values() for reason in one.reasons)
+        if one.run == run and _rank(one) < _rank(best.get(one.origin)):
+            best[one.origin] = one
+    verdicts = Counter(one.verdict for one in best.values())
+    reasons = Counter(reason for one in best.values() for reason in one.reasons)
     return {
-        "judged": len(first),
+        "judged": len(best),
         "accepted": verdicts["silver"],
         "duplicate": verdicts["duplicate"],
         "still_rejected": verdicts["rejected"] + verdicts["late"],
@@ -186,10 +206,16 @@ def outcome(judged: Iterator[Judged], run: str) -> dict[str, Any]:
     }
 
 
+def _rank(one: Judged | None) -> int:
+    if one is None:
+        return len(SETTLED) + 1
+    return SETTLED.index(one.verdict) if one.verdict in SETTLED else len(SETTLED)
+
+
 def _headers(raw: list[Mapping[str, Any]] | None) -> dict[str, str]:
     # Anyone may write to the topic: what is no text is not ours.
     return {
         header["key"]: (header["value"] or b"").decode("utf-8", "replace")
         for header in raw or ()
-        if header["key"] in (ORIGIN_HEADER, RUN_HEADER)
+        if header["key"] in (ORIGIN_HEADER, RUN_HEADER, TRY_HEADER)
     }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from medallion_contracts.errors import ParameterError
 from medallion_contracts.loader import load_dataset
-from medallion_ops.replay.records import Quarantine, Selection, outcome
+from medallion_ops.replay.records import Quarantine, Selection, judged_of_try, outcome
 from medallion_ops.settings import KafkaSettings, LakeSettings
 
 log = logging.getLogger(__name__)
+_CLOCKS = timedelta(days=1)
 
 
 def selection(params: Mapping[str, Any]) -> Selection:
@@ -54,28 +55,47 @@ def count_rows(dataset: str, params: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def send_rows(dataset: str, params: Mapping[str, Any], run_id: str) -> int:
-    """Send the open rows to the replay topic; gives how many.
+def send_rows(dataset: str, params: Mapping[str, Any], run_id: str, attempt: int) -> dict[str, Any]:
+    """Send the open rows to the replay topic.
 
     A retry leaves out what the stream has accepted meanwhile, and sends the others again: the stream finds
-    repeats.
+    repeats. So every row that any try has sent has a verdict once all of the last try have one.
+
+    Args:
+        dataset: The dataset.
+        params: The run's parameters.
+        run_id: The run.
+        attempt: Which try of the task this is.
+
+    Returns:
+        `sent`, how many the broker has; `attempt`.
 
     Raises:
         ServiceUnavailable: The broker does not answer, or did not acknowledge a record.
     """
     from medallion_ops.producer.raw import send_raw
 
-    records = _quarantine(dataset).records(selection(params), run_id)
+    records = _quarantine(dataset).records(selection(params), run_id, attempt)
     counts = send_raw(KafkaSettings.from_environment(), load_dataset(dataset).replay_topic, records)
     log.info("sent %s, acked %s", counts.sent, counts.acked)
-    return counts.acked
+    return {"sent": counts.acked, "attempt": attempt}
 
 
-def verdicts(dataset: str, run_id: str, sent: int, since: datetime) -> dict[str, Any] | None:
-    """What became of the run's records, or None while the stream has not judged all of them."""
-    result = outcome(_quarantine(dataset).judged(since=since.date()), run_id)
-    log.info("judged %s of %s: %s", result["judged"], sent, result)
-    return result if result["judged"] >= sent else None
+def verdicts(dataset: str, run_id: str, sent: Mapping[str, Any], since: datetime) -> dict[str, Any] | None:
+    """What became of the records of all tries of a run, or None while the stream has not judged all.
+
+    Args:
+        dataset: The dataset.
+        run_id: The run.
+        sent: What `send_rows` gave, of its last try.
+        since: When the run was made, UTC. Bronze's day may be the one before: of a batch that was planned
+            before midnight, or by the clock of another machine.
+    """
+    judged = list(_quarantine(dataset).judged(since=since.date() - _CLOCKS))
+    done = judged_of_try(judged, run_id, sent["attempt"])
+    result = outcome(judged, run_id)
+    log.info("judged %s of %s: %s", done, sent["sent"], result)
+    return result if done >= sent["sent"] else None
 
 
 def _quarantine(dataset: str) -> Quarantine:

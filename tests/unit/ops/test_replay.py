@@ -13,7 +13,7 @@ from deltalake import write_deltalake
 from medallion_contracts.errors import ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.replay.records import Quarantine, Selection, outcome
-from medallion_ops.replay.tasks import selection
+from medallion_ops.replay.tasks import selection, verdicts
 from medallion_store.lake_paths import LakePaths
 from settings_of_tests import settings
 
@@ -51,12 +51,21 @@ def row(offset: int, verdict: str, reasons: tuple[str, ...] = (), **changes: Any
     }
 
 
-def replayed(offset: int, of: int, verdict: str, reasons: tuple[str, ...] = (), run: str = "run-1") -> Any:
+def replayed(
+    offset: int,
+    of: int,
+    verdict: str,
+    reasons: tuple[str, ...] = (),
+    run: str = "run-1",
+    attempt: int = 1,
+    **changes: Any,
+) -> Any:
     headers = [
         {"key": "medallion-origin", "value": f"{DATASET.topic}/0/{of}".encode()},
         {"key": "medallion-replay", "value": run.encode()},
+        {"key": "medallion-replay-try", "value": str(attempt).encode()},
     ]
-    return row(offset, verdict, reasons, topic=DATASET.replay_topic, headers=headers)
+    return row(offset, verdict, reasons, topic=DATASET.replay_topic, headers=headers, **changes)
 
 
 class Lake:
@@ -113,6 +122,7 @@ def test_a_record_is_sent_byte_for_byte_with_its_coordinates(lake: Lake) -> None
     assert dict(record.headers) == {
         "medallion-origin": f"{DATASET.topic}/0/1".encode(),
         "medallion-replay": b"run-1",
+        "medallion-replay-try": b"1",
     }
 
 
@@ -137,7 +147,7 @@ def test_headers_that_are_not_ours_do_no_harm(lake: Lake) -> None:
     assert lake.quarantine.count(Selection())["rows"] == 4
 
 
-def test_the_outcome_counts_each_record_of_the_run_once_by_its_first_verdict(lake: Lake) -> None:
+def test_the_outcome_counts_each_record_of_the_run_once_by_its_best_verdict(lake: Lake) -> None:
     lake.takes_in(
         replayed(0, of=1, verdict="rejected", reasons=("malformed",)),
         replayed(1, of=2, verdict="silver"),
@@ -152,6 +162,47 @@ def test_the_outcome_counts_each_record_of_the_run_once_by_its_first_verdict(lak
         "still_rejected": 1,
         "reasons": {"malformed": 1},
     }
+
+
+def test_a_record_that_two_tries_sent_is_accepted_whichever_partition_is_read_first(lake: Lake) -> None:
+    lake.takes_in(
+        replayed(7, of=1, verdict="duplicate", attempt=2, partition=0),
+        replayed(5, of=1, verdict="silver", attempt=1, partition=3),
+        replayed(8, of=2, verdict="rejected", reasons=("malformed",), attempt=1),
+        replayed(9, of=2, verdict="silver", attempt=2),
+    )
+    found = outcome(lake.quarantine.judged(), "run-1")
+    assert (found["judged"], found["accepted"], found["duplicate"], found["reasons"]) == (2, 2, 0, {})
+
+
+def test_a_run_waits_for_all_of_its_last_try_and_counts_the_verdicts_of_every_try(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDALLION_LAKE_URI", str(tmp_path))
+    monkeypatch.delenv("MEDALLION_LAKE_AUTH", raising=False)
+    # The first try sent 1, 2 and 3, and was killed; the second one found 1 settled, and sent 2, 3 and 4.
+    lake.takes_in(*(replayed(one, of=one, verdict="silver") for one in (1, 2, 3)))
+    sent = {"sent": 3, "attempt": 2}
+    assert verdicts("customers", "run-1", sent, NOON) is None, "nothing of the last try is judged yet"
+    lake.takes_in(*(replayed(10 + one, of=one, verdict="duplicate", attempt=2) for one in (2, 3)))
+    assert verdicts("customers", "run-1", sent, NOON) is None
+    lake.takes_in(replayed(14, of=4, verdict="rejected", reasons=("value:b",), attempt=2))
+    found = verdicts("customers", "run-1", sent, NOON)
+    assert found
+    assert (found["judged"], found["accepted"], found["still_rejected"]) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("day", [date(2026, 11, 23), date(2026, 11, 24), date(2026, 11, 25)])
+def test_verdicts_are_found_on_both_sides_of_midnight(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, day: date
+) -> None:
+    monkeypatch.setenv("MEDALLION_LAKE_URI", str(tmp_path))
+    monkeypatch.delenv("MEDALLION_LAKE_AUTH", raising=False)
+    lake.takes_in(replayed(1, of=1, verdict="silver", ingest_date=day))
+    midnight = datetime(2026, 11, 24, 0, 0, 0, 1, tzinfo=UTC)
+    found = verdicts("customers", "run-1", {"sent": 1, "attempt": 1}, midnight)
+    assert found
+    assert found["accepted"] == 1
 
 
 def test_all_problems_of_the_parameters_are_named_together() -> None:
