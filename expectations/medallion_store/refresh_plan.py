@@ -7,10 +7,9 @@ log alone and submits no job when the answer is `NONE`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from medallion_contracts.model import Dataset
 
@@ -94,20 +93,6 @@ class Published:
     contract_hash: str
     excluded: frozenset[int] = frozenset()
     labels: str | None = None
-
-    @classmethod
-    def from_row(cls, row: Sequence[Any]) -> Published:
-        """From a row of `PUBLISHED_QUERY`."""
-        publication, table_id, version, contract_hash, excluded, labels = row
-        return cls(publication, table_id, version, contract_hash, frozenset(excluded), labels)
-
-
-PUBLISHED_QUERY = (
-    "SELECT p.publication_id, p.silver_table_id, p.to_version, m.contract_hash, m.excluded_rows, "
-    "m.enrichment->>'fingerprint' FROM gold.publications p JOIN staging.manifests m USING (set_id) "
-    "WHERE p.dataset = %s ORDER BY p.publication_id DESC LIMIT 1"
-)
-"""The last publication of a dataset (the one parameter) with the inputs its set was made of."""
 
 
 @dataclass(frozen=True)

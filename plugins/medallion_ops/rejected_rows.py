@@ -9,31 +9,13 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
-from medallion_contracts.compile.postgres import AUDIT, columns, quoted
 from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Dataset
-from medallion_ops.gate.decision import release_row
-from medallion_ops.gold_database import gold_connection
 from medallion_ops.settings import GoldSettings
-
-if TYPE_CHECKING:
-    import psycopg
-
-
-def rows_in_force(connection: psycopg.Connection, dataset: Dataset) -> list[dict[str, Any]]:
-    """The rows left out now: key, version, expectations they failed, by whom and when rejected."""
-    names = [dataset.key, dataset.event_time, "expectations", "rejected_by", "rejected_at"]
-    rows = connection.execute(
-        (
-            f"SELECT {columns(names)} FROM {quoted(AUDIT, 'rejected_rows')} "  # noqa: S608 - contract names
-            "WHERE dataset = %s AND released_at IS NULL ORDER BY rejection_id"
-        ).encode(),
-        [dataset.name],
-    )
-    return [dict(zip(names, row, strict=True)) for row in rows]
+from medallion_store.gold_catalogue import RejectedRow, rejected_rows, release_row
+from medallion_store.postgres import gold_connection
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,8 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         dataset = load_dataset(options.dataset)
         with gold_connection(GoldSettings.from_environment().dsn) as connection:
             if options.command == "list":
-                for row in rows_in_force(connection, dataset):
-                    sys.stdout.write(json.dumps(row, default=_as_text) + "\n")
+                for row in rejected_rows(connection, dataset):
+                    if row.in_force:
+                        sys.stdout.write(json.dumps(_shown(row, dataset), default=_as_text) + "\n")
             elif not release_row(connection, dataset, options.key, _moment(options.version), options.by):
                 raise MedallionError(f"no row {options.key} of {options.version} is left out: see `list`")
     except MedallionError as error:
@@ -75,6 +58,16 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise ParameterError("the row cannot be found", [f"{text!r} is no ISO 8601 time"]) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _shown(row: RejectedRow, dataset: Dataset) -> dict[str, object]:
+    return {
+        dataset.key: row.key,
+        dataset.event_time: row.event_time,
+        "expectations": row.expectations,
+        "rejected_by": row.rejected_by,
+        "rejected_at": row.rejected_at,
+    }
 
 
 def _as_text(value: object) -> str:

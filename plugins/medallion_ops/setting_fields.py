@@ -10,34 +10,10 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from medallion_contracts.errors import SettingsError
+from medallion_store.postgres import parse_dsn
+from medallion_store.secret import Secret
 
 SUBJECT = "the settings are not valid"
-
-
-class Secret:
-    """A value that must not be shown; `reveal()` is the only way to it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The value itself: hand it to a client library, never to a log, an argument or XCom."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Pickling or serialising is how a secret would get into XCom or a trigger's row.
-        raise TypeError("a secret cannot be serialised")
 
 
 # --- parsers: from text to a value; ValueError says what is expected and never repeats the text ------------
@@ -125,16 +101,8 @@ def spark_master(value: str) -> str:
 
 
 def postgres_dsn(value: str) -> Secret:
-    """A libpq URI; a secret, as it holds a password."""
-    try:
-        parts = urlsplit(value)
-        is_valid = (
-            parts.scheme in ("postgresql", "postgres") and bool(parts.path.strip("/")) and parts.port != 0
-        )
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise ValueError("must be postgresql://user:password@host:port/database[?sslmode=...]")
+    """A libpq address, URI or key=value pairs; a secret, as it holds a password."""
+    parse_dsn(value)
     return Secret(value)
 
 

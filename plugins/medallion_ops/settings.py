@@ -22,8 +22,7 @@ from medallion_ops import setting_fields as f
 from medallion_ops.limit_settings import LimitSettings
 from medallion_store.label_source import has_login
 from medallion_store.lake_login import LakeLogin
-
-Secret = f.Secret
+from medallion_store.secret import Secret
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class KafkaSettings(f.Section):
         "login name; `$ConnectionString` for Event Hubs; the client id with OAUTHBEARER",
         example="$ConnectionString",
     )
-    password: f.Secret | None = f.setting(
+    password: Secret | None = f.setting(
         "KAFKA_PASSWORD",
         f.secret,
         "password; the connection string for Event Hubs; the client secret with OAUTHBEARER",
@@ -105,10 +104,10 @@ class LakeSettings(f.Section):
     client_id: str | None = f.setting(
         "LAKE_CLIENT_ID", f.text, "client id of the service principal or of a user-assigned managed identity"
     )
-    client_secret: f.Secret | None = f.setting(
+    client_secret: Secret | None = f.setting(
         "LAKE_CLIENT_SECRET", f.secret, "secret of the service principal"
     )
-    account_key: f.Secret | None = f.setting(
+    account_key: Secret | None = f.setting(
         "LAKE_ACCOUNT_KEY", f.secret, "key of the storage account (shared_key)"
     )
     endpoint: str | None = f.setting(
@@ -208,14 +207,14 @@ class GoldSettings(f.Section):
 
     TITLE: ClassVar[str] = "Gold"
 
-    dsn: f.Secret = f.setting(
+    dsn: Secret = f.setting(
         "GOLD_DSN",
         f.postgres_dsn,
         "Postgres as medallion_writer",
         example="postgresql://medallion_writer:...@db:5432/gold?sslmode=verify-full",
         required=True,
     )
-    reader_dsn: f.Secret | None = f.setting(
+    reader_dsn: Secret | None = f.setting(
         "READER_DSN", f.postgres_dsn, "Postgres as gold_reader: sees no PII"
     )
     churn_source: str | None = f.setting(
@@ -227,7 +226,7 @@ class GoldSettings(f.Section):
     churn_username: str | None = f.setting(
         "CHURN_USERNAME", f.text, "login to a JDBC address; in the secrets file too", example="churn_reader"
     )
-    churn_password: f.Secret | None = f.setting(
+    churn_password: Secret | None = f.setting(
         "CHURN_PASSWORD", f.secret, "password to a JDBC address; in the secrets file too"
     )
     data_docs_dir: Path | None = f.setting(
@@ -359,7 +358,7 @@ class AlertSettings(f.Section):
         "folder for alerts that neither the mail server nor Postgres takes; they are sent later",
         example="/var/lib/medallion/outbox",
     )
-    webhook: f.Secret | None = f.setting(
+    webhook: Secret | None = f.setting(
         "ALERT_WEBHOOK",
         f.secret_url,
         "address that gets every alert as JSON too",

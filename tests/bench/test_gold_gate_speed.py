@@ -16,7 +16,7 @@ import pytest
 from medallion_ops.gate.audit import audit_set
 from medallion_ops.gold.publication import publish_set
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 from staged_sets import DATASET, GoldDatabase
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]

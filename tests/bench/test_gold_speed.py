@@ -31,9 +31,9 @@ from medallion_contracts.compile.postgres import (
 from medallion_contracts.compile.spark import spark_schema
 from medallion_ops.gold.publication import ROOM_FOR_JOINS
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
 from medallion_spark.gold import customers as gold
 from medallion_spark.gold.copy import copy_in
+from medallion_store.secret import Secret
 from services import PostgresServer
 
 pytestmark = pytest.mark.bench

@@ -24,10 +24,10 @@ import pytest
 from gold_model import DATASET, Version, gold_of, version
 from gold_runs import GoldRuns
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
 from medallion_ops.spark.submission import DRIVER_JVM
 from medallion_stack import layout
 from medallion_stack.bootstrap import ensure_jars
+from medallion_store.secret import Secret
 from services import PostgresServer, SparkServers
 
 PATIENCE_SECONDS = 600

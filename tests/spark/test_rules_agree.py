@@ -24,7 +24,7 @@ from medallion_contracts.model import Column, ColumnType
 from medallion_ops.gate.decision import staged_relations
 from medallion_ops.gate.expectations import open_staging, to_expectation
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 from staged_sets import DATASET, NOON, GoldDatabase
 
 KEY = DATASET.key

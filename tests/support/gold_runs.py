@@ -19,11 +19,11 @@ from medallion_contracts.compile.postgres import columns
 from medallion_contracts.model import Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import Outcome, publish_set
-from medallion_ops.gold_database import gold_connection
-from medallion_ops.setting_fields import Secret
 from medallion_spark.gold.stage_candidates import Report, Request, stage_candidates
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_paths import LakePaths
+from medallion_store.postgres import gold_connection
+from medallion_store.secret import Secret
 
 
 @dataclass

@@ -28,8 +28,8 @@ from medallion_contracts.compile.postgres import (
     staging_name,
 )
 from medallion_contracts.loader import load_dataset
-from medallion_ops.setting_fields import Secret
 from medallion_store.refresh_plan import gold_contract_hash
+from medallion_store.secret import Secret
 
 DATASET = load_dataset("customers")
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

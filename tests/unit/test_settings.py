@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import SettingsError
-from medallion_ops.settings import KafkaSettings, LakeSettings, Secret, Settings, settings_table
+from medallion_ops.settings import KafkaSettings, LakeSettings, Settings, settings_table
+from medallion_store.secret import Secret
 
 MARKED = "marked-5ecret"
 

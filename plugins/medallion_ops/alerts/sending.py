@@ -79,7 +79,7 @@ def _keep(entry: Entry, recipients: tuple[str, ...], error: str, alerts: AlertSe
 
 
 def _gold() -> AbstractContextManager[psycopg.Connection]:
-    from medallion_ops.gold_database import gold_connection
+    from medallion_store.postgres import gold_connection
 
     return gold_connection(GoldSettings.from_environment().dsn)
 

@@ -19,7 +19,6 @@ from medallion_contracts.compile.great_expectations import (
     version_column,
 )
 from medallion_contracts.compile.postgres import (
-    AUDIT,
     STAGING,
     literal,
     quoted,
@@ -29,7 +28,16 @@ from medallion_contracts.compile.postgres import (
 from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.verdict import Verdict
-from medallion_ops.manifest import last_publication, manifest, newest_set
+from medallion_store.gold_catalogue import (
+    count_rejected,
+    last_publication,
+    manifest,
+    newest_set,
+    reject_rows,
+    set_of_publication,
+    sets_of_run,
+    sets_that_rejected,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -80,20 +88,19 @@ def question_about(connection: psycopg.Connection, set_id: int) -> Question | No
         GoldError: The run has asked about another set before. Airflow keeps showing a run's first question,
             so an answer would be about what its person did not see.
     """
+    written = manifest(connection, set_id)
     asked = connection.execute(
-        "SELECT m.dataset, m.run_id, d.set_id, d.answer, d.answered_by, d.answered_at, d.refused "
-        "FROM staging.manifests AS m JOIN staging.manifests AS shown USING (dataset, run_id) "
-        "JOIN audit.decisions AS d ON d.set_id = shown.set_id "
-        "WHERE m.set_id = %s ORDER BY d.decision_id DESC LIMIT 1",
-        [set_id],
+        "SELECT set_id, answer, answered_by, answered_at, refused FROM audit.decisions "
+        "WHERE set_id = ANY(%s) ORDER BY decision_id DESC LIMIT 1",
+        [sets_of_run(connection, written.dataset, written.run_id)],
     ).fetchone()
     if asked is None:
         return None
-    dataset, run_id, shown, chosen, by, at, refused = asked
+    shown, chosen, by, at, refused = asked
     if shown != set_id:
         raise GoldError(
-            f"run {run_id} asked about set {shown} before, and Airflow would show that question again for "
-            f"set {set_id}: let another run ask (airflow dags trigger {dataset}_gold)"
+            f"run {written.run_id} asked about set {shown} before, and Airflow would show that question "
+            f"again for set {set_id}: let another run ask (airflow dags trigger {written.dataset}_gold)"
         )
     return Question(None if chosen is None else Decision(shown, _known(chosen), by, at, refused))
 
@@ -174,17 +181,14 @@ def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decisio
 
     None when it leaves out none that were decided on since.
     """
-    rows = quoted(AUDIT, "rejected_rows")
+    written = manifest(connection, set_id)
+    base = written.base_publication_id
+    before = set_of_publication(connection, base) if base is not None else None
+    known = manifest(connection, before).excluded if before is not None else frozenset()
     row = connection.execute(
-        "SELECT d.set_id, d.answered_by, d.answered_at FROM staging.manifests AS m "  # noqa: S608 - own names
-        "CROSS JOIN LATERAL jsonb_array_elements(m.excluded_rows) AS excluded (rejection_id) "
-        f"JOIN {rows} AS r ON r.rejection_id = excluded.rejection_id::bigint "
-        "JOIN audit.decisions AS d ON d.set_id = r.set_id AND d.answer = %s AND d.refused IS NULL "
-        "LEFT JOIN gold.publications AS p ON p.publication_id = m.base_publication_id "
-        "LEFT JOIN staging.manifests AS base ON base.set_id = p.set_id "
-        "WHERE m.set_id = %s AND NOT coalesce(base.excluded_rows @> excluded.rejection_id, false) "
-        "ORDER BY d.answered_at DESC LIMIT 1",
-        [Option.WITHOUT_FAILING_ROWS.value, set_id],
+        "SELECT set_id, answered_by, answered_at FROM audit.decisions "
+        "WHERE set_id = ANY(%s) AND answer = %s AND refused IS NULL ORDER BY answered_at DESC LIMIT 1",
+        [sets_that_rejected(connection, written.excluded - known), Option.WITHOUT_FAILING_ROWS.value],
     ).fetchone()
     return Decision(row[0], Option.WITHOUT_FAILING_ROWS, row[1], row[2]) if row else None
 
@@ -196,10 +200,9 @@ def exclusion_decided(connection: psycopg.Connection, dataset: str, run_id: str)
         GoldError: Nobody decided so.
     """
     row = connection.execute(
-        "SELECT d.set_id, d.answer, d.answered_by, d.answered_at, d.refused FROM audit.decisions AS d "
-        "JOIN staging.manifests AS m USING (set_id) WHERE m.dataset = %s AND m.run_id = %s "
-        "AND d.answer IS NOT NULL ORDER BY d.decision_id DESC LIMIT 1",
-        [dataset, run_id],
+        "SELECT set_id, answer, answered_by, answered_at, refused FROM audit.decisions "
+        "WHERE set_id = ANY(%s) AND answer IS NOT NULL ORDER BY decision_id DESC LIMIT 1",
+        [sets_of_run(connection, dataset, run_id)],
     ).fetchone()
     decision = Decision(row[0], _known(row[1]), *row[2:]) if row else None
     if decision is None or decision.option_in_force is not Option.WITHOUT_FAILING_ROWS:
@@ -221,28 +224,14 @@ def reject_failing_rows(
     """
     if not verdict.can_leave_rows_out:
         raise GoldError(f"set {verdict.set_id}: not every failed critical expectation is about rows")
-    rows = quoted(AUDIT, "rejected_rows")
-    key, moment = quoted(dataset.key), quoted(dataset.event_time)
     failed: dict[str, set[str]] = {}
     for label in verdict.failed_critical:
         table, name = label.split(".", 1)
         failed.setdefault(table, set()).add(name)
     for table, names in failed.items():
-        connection.execute(
-            f"INSERT INTO {rows} AS r (dataset, {key}, {moment}, expectations, set_id, rejected_by) "  # noqa: S608 - contract names
-            f"SELECT %s, f.{key}, f.version, array_agg(DISTINCT f.label), %s::bigint, %s "
-            f"FROM ({_unbound(_rows_to_reject(dataset, table, names, verdict.set_id))}) AS f "
-            f"GROUP BY f.{key}, f.version "
-            f"ON CONFLICT (dataset, {key}, {moment}) WHERE released_at IS NULL DO UPDATE "
-            "SET expectations = ARRAY(SELECT DISTINCT unnest(r.expectations || EXCLUDED.expectations)) "
-            "WHERE NOT r.expectations @> EXCLUDED.expectations",
-            [dataset.name, verdict.set_id, decided_by or "nobody"],
-        )
-    count = connection.execute(
-        f"SELECT count(*) FROM {rows} WHERE set_id = %s AND released_at IS NULL",  # noqa: S608 - contract names
-        [verdict.set_id],
-    ).fetchone()
-    return int(count[0]) if count else 0
+        failing = _rows_to_reject(dataset, table, names, verdict.set_id)
+        reject_rows(connection, dataset, verdict.set_id, failing, decided_by or "nobody")
+    return count_rejected(connection, verdict.set_id)
 
 
 def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id: int) -> str:
@@ -300,19 +289,6 @@ def _failing(checks: Iterable[Check], dataset: Dataset, version: str, relations:
     )
 
 
-def release_row(
-    connection: psycopg.Connection, dataset: Dataset, key: str, version: datetime, by: str
-) -> bool:
-    """Let a rejected row in again: the next write computes its entity anew. False when there is none."""
-    released = connection.execute(
-        f"UPDATE {quoted(AUDIT, 'rejected_rows')} SET released_at = clock_timestamp(), released_by = %s "  # noqa: S608 - contract names
-        f"WHERE dataset = %s AND {quoted(dataset.key)} = %s AND {quoted(dataset.event_time)} = %s "
-        "AND released_at IS NULL",
-        [by, dataset.name, key, version],
-    )
-    return released.rowcount == 1
-
-
 def failing_rows_query(check: Check, dataset: Dataset, set_id: int) -> str:
     """SELECT of the staged rows of a set that fail a check about rows, all their columns."""
     return _failing_rows(check, staged_relations(dataset, check.table, set_id))
@@ -322,11 +298,6 @@ def _failing_rows(check: Check, relations: Mapping[str, str]) -> str:
     if check.failing_rows is None:
         raise GoldError(f"{check.table}.{check.name} is about the table, it has no failing rows")
     return check.failing_rows.format_map(relations)
-
-
-def _unbound(query: str) -> str:
-    """A query whose percent signs psycopg must not take for places of values."""
-    return query.replace("%", "%%")
 
 
 def staged_relations(dataset: Dataset, table: str, set_id: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medallion_contracts.compile.great_expectations import DIVERGENCE, ROW_COUNT, Check
 from medallion_contracts.compile.postgres import GOLD, STAGING, quoted, staging_name
 from medallion_contracts.model import ColumnType, Dataset, Severity, Table
-from medallion_ops.manifest import Manifest, Publication, manifest
+from medallion_store.gold_catalogue import Manifest, Publication, manifest
 
 if TYPE_CHECKING:
     import psycopg

@@ -22,7 +22,7 @@ from great_expectations.expectations.registry import get_expectation_impl
 from medallion_contracts.compile.great_expectations import ROWS, Check
 from medallion_contracts.compile.postgres import STAGING, staging_name
 from medallion_contracts.errors import GoldError
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 
 _DATABASE_ERROR = re.compile(r"\(psycopg\.errors\.(\w+)\)")
 _BIND_MARK = re.compile(r"(?<![:\w]):(?=\w)")

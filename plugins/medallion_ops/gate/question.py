@@ -17,8 +17,8 @@ from medallion_contracts.errors import GoldError
 from medallion_ops.gate.decision import Decision, Option, answer, ask, options_for, question_about
 from medallion_ops.gate.mails import in_markdown
 from medallion_ops.gold.tasks import DECISION_MINUTES, decision_links, set_of_run
-from medallion_ops.gold_database import gold_connection
 from medallion_ops.settings import GoldSettings
+from medallion_store.postgres import gold_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.model import Severity
 from medallion_ops.alerts.mail import printable
+from medallion_store.gold_catalogue import sets_older_than
 
 if TYPE_CHECKING:
     import psycopg
@@ -161,13 +162,9 @@ def forget_old_verdicts(connection: psycopg.Connection, dataset: str, published_
 
     Those of the set published last stay: the next set is compared with it.
     """
-    old = (
-        "USING staging.manifests AS m WHERE m.set_id = r.set_id AND m.dataset = %s AND m.set_id <> %s "
-        "AND m.created_at < clock_timestamp() - make_interval(days => %s)"
-    )
-    values = [dataset, published_set_id, KEPT_DAYS]
-    connection.execute(f"DELETE FROM audit.gate_profiles AS r {old}", values)  # noqa: S608 - constant
-    return connection.execute(f"DELETE FROM audit.gate_results AS r {old}", values).rowcount  # noqa: S608 - constant
+    old = [one for one in sets_older_than(connection, dataset, KEPT_DAYS) if one != published_set_id]
+    connection.execute("DELETE FROM audit.gate_profiles WHERE set_id = ANY(%s)", [old])
+    return connection.execute("DELETE FROM audit.gate_results WHERE set_id = ANY(%s)", [old]).rowcount
 
 
 def _finding(row: Iterable[Any]) -> Finding:

@@ -6,19 +6,17 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile.postgres import AUDIT, quoted
 from medallion_contracts.model import Dataset
-from medallion_ops.gold_database import gold_connection
 from medallion_ops.settings import GoldSettings, Settings
 from medallion_store.delta_history import silver_state
+from medallion_store.gold_catalogue import last_published, rejections_in_force
 from medallion_store.label_source import label_source_version
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.postgres import ask_value, gold_connection
 from medallion_store.refresh_plan import (
-    PUBLISHED_QUERY,
     LabelSnapshot,
     Plan,
-    Published,
     RefreshKind,
     gold_contract_hash,
     plan,
@@ -38,8 +36,8 @@ def next_write(settings: Settings, dataset: Dataset) -> Plan:
         GoldError: Postgres refused a statement.
     """
     with gold_connection(settings.gold.dsn) as connection:
-        published = _last_published(connection, dataset)
-        excluded = _rejected_in_force(connection, dataset)
+        published = last_published(connection, dataset.name)
+        excluded = rejections_in_force(connection, dataset.name)
         labels = _labels(connection, dataset)
     storage = delta_storage_options(settings.lake.login)
     path = LakePaths(settings.lake.uri, dataset.name).silver
@@ -75,26 +73,12 @@ class _AskWithLogin:
         import psycopg
 
         try:
-            with psycopg.connect(**{**parameters, **self._login}) as connection:  # type: ignore[arg-type]
-                row = connection.execute(query.encode()).fetchone()
+            return ask_value({**parameters, **self._login}, query)
         except psycopg.Error as error:
             log.warning(
                 "the enrichment source does not answer (%s): its last labels stay", type(error).__name__
             )
             return None
-        return str(row[0]) if row else None
-
-
-def _last_published(connection: psycopg.Connection, dataset: Dataset) -> Published | None:
-    row = connection.execute(PUBLISHED_QUERY, [dataset.name]).fetchone()
-    return Published.from_row(row) if row else None
-
-
-def _rejected_in_force(connection: psycopg.Connection, dataset: Dataset) -> list[int]:
-    table = quoted(AUDIT, "rejected_rows")
-    query = f"SELECT rejection_id FROM {table} WHERE dataset = %s AND released_at IS NULL"
-    rows = connection.execute(query, [dataset.name])
-    return [row[0] for row in rows]
 
 
 def _labels(connection: psycopg.Connection, dataset: Dataset) -> LabelSnapshot | None:

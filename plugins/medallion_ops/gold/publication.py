@@ -27,11 +27,18 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.model import Dataset
 from medallion_ops.gate.decision import Decision, approval_of_set, exclusion_behind_set
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
-from medallion_ops.gold_database import gold_connection, lock_publication
-from medallion_ops.manifest import Manifest, last_publication, manifest, publication_of_set
-from medallion_ops.setting_fields import Secret
 from medallion_store.code_version import code_version
+from medallion_store.gold_catalogue import (
+    Manifest,
+    last_publication,
+    lock_publication,
+    manifest,
+    publication_of_set,
+    record_publication,
+)
+from medallion_store.postgres import gold_connection
 from medallion_store.refresh_plan import gold_contract_hash
+from medallion_store.secret import Secret
 
 if TYPE_CHECKING:
     import psycopg
@@ -98,7 +105,16 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
             # The next hour may come before autovacuum does, and would look versions up by time, not by key.
             for name in dataset.gold:
                 connection.execute(f"ANALYZE {quoted(GOLD, name)}")
-        publication_id = _record(connection, written, rows, verdict, decision)
+        publication_id = record_publication(
+            connection,
+            written,
+            rows=rows,
+            suite_hash=verdict.suite_hash if verdict else None,
+            code_version=f"{written.code_version}+{code_version(*_CODE)}",
+            decision=decision.option if decision else PASSED,
+            decided_by=decision.decided_by if decision else None,
+            decided_at=decision.decided_at if decision else None,
+        )
     return Outcome(publication_id, set_id, rows, True, time.monotonic() - started)
 
 
@@ -207,38 +223,3 @@ def _apply(connection: psycopg.Connection, dataset: Dataset, name: str, written:
     }
     log.info("%s: %s in %.1f s", name, rows, time.monotonic() - started)
     return rows
-
-
-def _record(
-    connection: psycopg.Connection,
-    written: Manifest,
-    rows: Mapping[str, Mapping[str, int]],
-    verdict: Verdict | None,
-    decision: Decision | None,
-) -> int:
-    from psycopg.types.json import Jsonb
-
-    row = connection.execute(
-        "INSERT INTO gold.publications (dataset, run_id, set_id, kind, silver_table_id, from_version, "
-        "to_version, rows, suite_hash, code_version, decision, decided_by, decided_at, written_at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING publication_id",
-        [
-            written.dataset,
-            written.run_id,
-            written.set_id,
-            written.kind,
-            written.silver_table_id,
-            written.from_version,
-            written.to_version,
-            Jsonb(rows),
-            verdict.suite_hash if verdict else None,
-            f"{written.code_version}+{code_version(*_CODE)}",
-            decision.option if decision else PASSED,
-            decision.decided_by if decision else None,
-            decision.decided_at if decision else None,
-            written.created_at,
-        ],
-    ).fetchone()
-    if row is None:
-        raise GoldError("Postgres recorded no publication")
-    return int(row[0])

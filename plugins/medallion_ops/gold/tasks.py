@@ -27,17 +27,17 @@ from medallion_ops.gate.decision import exclusion_decided, reject_failing_rows
 from medallion_ops.gate.docs_location import page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
-from medallion_ops.gold_database import gold_connection
-from medallion_ops.manifest import (
+from medallion_ops.migrations.runner import migrate
+from medallion_ops.processes import end_with_children, ending_with_parent
+from medallion_ops.settings import AlertSettings, GoldSettings, Settings
+from medallion_store.gold_catalogue import (
     Manifest,
     last_publication,
     manifest,
     manifest_of_run,
     publication_of_set,
 )
-from medallion_ops.migrations.runner import migrate
-from medallion_ops.processes import end_with_children, ending_with_parent
-from medallion_ops.settings import AlertSettings, GoldSettings, Settings
+from medallion_store.postgres import gold_connection
 
 if TYPE_CHECKING:
     import psycopg

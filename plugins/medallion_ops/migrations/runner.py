@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from medallion_contracts.compile.postgres import GOLD, quoted
 from medallion_contracts.errors import GoldError, MigrationError
 from medallion_contracts.model import Dataset
-from medallion_ops.gold_database import gold_connection
 from medallion_ops.migrations.contract_tables import bring_forward
 from medallion_ops.migrations.roles import ensure_roles, grant_reading
 from medallion_ops.migrations.views import View, has_pii, views_of
-from medallion_ops.setting_fields import Secret
+from medallion_store.postgres import gold_connection
+from medallion_store.secret import Secret
 
 if TYPE_CHECKING:
     import psycopg

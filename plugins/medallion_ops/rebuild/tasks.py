@@ -7,9 +7,9 @@ from typing import Any
 
 from medallion_contracts.errors import StreamError
 from medallion_ops.control import StreamControl
-from medallion_ops.gold_database import gold_connection
-from medallion_ops.manifest import last_publication
 from medallion_ops.settings import GoldSettings, LakeSettings
+from medallion_store.gold_catalogue import last_publication
+from medallion_store.postgres import gold_connection
 
 log = logging.getLogger(__name__)
 

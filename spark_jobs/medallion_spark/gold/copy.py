@@ -21,10 +21,13 @@ from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.compile.postgres import LOOK_UP_STAGED, STAGING, columns, quoted, staging_name
 from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.model import Column, ColumnType, Table
-from medallion_spark.gold.database import connection
+from medallion_spark.session.secrets import gold_dsn
+from medallion_store.postgres import gold_connection
 
 _COPIED = T.StructType([T.StructField("partition_id", T.IntegerType()), T.StructField("rows", T.LongType())])
 _CHUNK = 1 << 20
+_AS_CSV = "(FORMAT csv, ENCODING 'UTF8')"
+"""Arrow's bytes are UTF-8, whatever encoding the session has."""
 
 
 def copy_in(frame: DataFrame, set_id: int, name: str, staged: Sequence[Column]) -> int:
@@ -36,7 +39,7 @@ def copy_in(frame: DataFrame, set_id: int, name: str, staged: Sequence[Column]) 
     given here are partitioned by hash or by file, never round-robin.
     """
     target = staging_name(set_id, name)
-    statement = f"COPY {quoted(STAGING, target)} ({columns(c.name for c in staged)}) FROM STDIN (FORMAT csv)"
+    statement = f"COPY {quoted(STAGING, target)} ({columns(c.name for c in staged)}) FROM STDIN {_AS_CSV}"
 
     def copy(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield _copy_partition(batches, set_id, name, statement)
@@ -51,7 +54,7 @@ def _copy_partition(
     context = TaskContext.get()
     partition = context.partitionId() if context else 0
     part = {"set": set_id, "table": name, "partition": partition}
-    with connection() as connected:
+    with gold_connection(gold_dsn()) as connected:
         noted = connected.execute(
             "INSERT INTO staging.copies VALUES (%(set)s, %(table)s, %(partition)s, 0) ON CONFLICT DO NOTHING",
             part,
@@ -63,8 +66,9 @@ def _copy_partition(
                 "AND table_name = %(table)s AND partition_id = %(partition)s",
                 {**part, "rows": rows},
             )
-        else:
-            rows = sum(batch.num_rows for batch in batches)
+    if not noted.rowcount:
+        # Outside of the transaction: its rows are still to be computed.
+        rows = sum(batch.num_rows for batch in batches)
     return pa.RecordBatch.from_pydict(
         {"partition_id": pa.array([partition], pa.int32()), "rows": pa.array([rows], pa.int64())}
     )
@@ -120,7 +124,7 @@ def fetch(spark: SparkSession, query: str, table: Table) -> DataFrame:
         else quoted(c.name)
         for c in table.columns
     )
-    statement = f"COPY (SELECT {selected} FROM ({query}) AS q) TO STDOUT (FORMAT csv)"
+    statement = f"COPY (SELECT {selected} FROM ({query}) AS q) TO STDOUT {_AS_CSV}"
     schema = pa.schema(
         [pa.field(f.name, pa.string() if pa.types.is_list(f.type) else f.type) for f in arrow_schema(table)]
     )
@@ -147,7 +151,10 @@ def fetch(spark: SparkSession, query: str, table: Table) -> DataFrame:
 
 
 def _read(statement: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    with connection() as connected, connected.execute(LOOK_UP_STAGED).copy(statement.encode()) as copy:
+    with (
+        gold_connection(gold_dsn()) as connected,
+        connected.execute(LOOK_UP_STAGED).copy(statement.encode()) as copy,
+    ):
         stream = _Stream(iter(copy))
         first = stream.read(1)
         if not first:

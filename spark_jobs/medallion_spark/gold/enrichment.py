@@ -29,6 +29,7 @@ from medallion_store.label_source import (
     label_source_version,
     without_login,
 )
+from medallion_store.postgres import ask_value
 
 log = logging.getLogger(__name__)
 KEY_NAMES = ("customerid", "customer", "key", "id")
@@ -72,11 +73,9 @@ def source_version(source: str | None, storage_options: Mapping[str, str]) -> st
 
 def _ask_postgres(parameters: Mapping[str, str], query: str) -> str | None:
     try:
-        with psycopg.connect(**{**parameters, **_login()}) as connection:  # type: ignore[arg-type]
-            row = connection.execute(query.encode()).fetchone()
+        return ask_value({**parameters, **_login()}, query)
     except psycopg.Error:
         return None  # reading it will say why
-    return str(row[0]) if row else None
 
 
 def refresh(

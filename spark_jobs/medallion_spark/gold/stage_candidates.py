@@ -33,14 +33,17 @@ from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Column, ColumnType, Table
 from medallion_spark.gold import customers, enrichment, silver_changes, staging
 from medallion_spark.gold.copy import copy_in, fetch
-from medallion_spark.gold.database import connection
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
-from medallion_spark.gold.manifest import RejectedRow, last_published, rejected_rows, write_manifest
 from medallion_spark.session.lake_access import LakeAccess
+from medallion_spark.session.secrets import gold_dsn
+from medallion_store.code_version import code_version
 from medallion_store.delta_history import silver_state
+from medallion_store.gold_catalogue import RejectedRow, last_published, rejected_rows, write_manifest
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.postgres import gold_connection
 from medallion_store.refresh_plan import LabelSnapshot, Plan, Published, RefreshKind, gold_contract_hash, plan
+from medallion_store.staging_sets import drop_replaced_sets, drop_set, open_set, staged_tables
 
 log = logging.getLogger(__name__)
 DATASET = customers.DATASET
@@ -123,7 +126,7 @@ def stage_candidates(spark: SparkSession, request: Request) -> Report:
 
 def _write_set(spark: SparkSession, request: Request) -> Report:
     started = time.monotonic()
-    with connection(autocommit=True) as connected:
+    with gold_connection(gold_dsn(), autocommit=True) as connected:
         source_version = enrichment.source_version(
             request.churn_source, delta_storage_options(request.lake.login)
         )
@@ -131,12 +134,12 @@ def _write_set(spark: SparkSession, request: Request) -> Report:
         log.info("gold %s: %s", inputs.plan.kind.value, inputs.plan.reason)
         if inputs.plan.kind is RefreshKind.NONE:
             return Report(RefreshKind.NONE, inputs.plan.reason, seconds=time.monotonic() - started)
-        with staging.open_set(connected, DATASET) as set_id:
+        with open_set(connected, DATASET, gold_dsn()) as set_id:
             snapshot = enrichment.refresh(
                 spark, connected, DATASET, set_id, request.churn_source, source_version
             )
             if not inputs.must_write(snapshot):
-                staging.drop_set(connected, DATASET, set_id)
+                drop_set(connected, set_id, is_own=True)
                 reason = "the labels of the enrichment source are those published"
                 log.info("gold nothing: %s", reason)
                 return Report(RefreshKind.NONE, reason, warning=snapshot.warning)
@@ -156,8 +159,9 @@ def _write_set(spark: SparkSession, request: Request) -> Report:
                 contract_hash=gold_contract_hash(DATASET),
                 excluded=[row.rejection_id for row in inputs.in_force],
                 enrichment=snapshot.as_json() | _coverage(connected, set_id),
+                code_version=code_version("medallion_contracts", "medallion_store", "medallion_spark"),
             )
-        dropped = staging.drop_old_sets(connected, DATASET, set_id)
+        dropped = drop_replaced_sets(connected, DATASET, set_id)
         if dropped:
             log.info("staging: dropped sets %s", ", ".join(map(str, dropped)))
     return Report(
@@ -174,7 +178,7 @@ def _write_set(spark: SparkSession, request: Request) -> Report:
 
 def _inputs(connected: psycopg.Connection, request: Request, source_version: str | None) -> _Inputs:
     path = LakePaths(request.lake.uri, DATASET.name).silver
-    published = last_published(connected, DATASET)
+    published = last_published(connected, DATASET.name)
     rejected = tuple(rejected_rows(connected, DATASET))
     since = published.to_version if published else None
     silver = silver_state(path, delta_storage_options(request.lake.login), since)
@@ -375,7 +379,7 @@ def _copy_versions(with_history_facts: DataFrame, labels: DataFrame, set_id: int
 
 def _copy(frame: DataFrame, set_id: int, name: str) -> dict[str, int]:
     started = time.monotonic()
-    rows = copy_in(frame, set_id, name, staging.staged_tables(DATASET)[name])
+    rows = copy_in(frame, set_id, name, staged_tables(DATASET)[name])
     log.info(
         "staging.%s: %s rows in %.1f s", staging_name(set_id, name), f"{rows:,}", time.monotonic() - started
     )

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 
 from medallion_contracts.errors import SettingsError
+from medallion_store.postgres import SETTING
+from medallion_store.secret import Secret
 
 FILE_SETTING = "MEDALLION_SECRETS_FILE"
 
@@ -49,3 +51,12 @@ def required_secret(name: str) -> str:
     if not value:
         raise SettingsError("secrets are missing", [f"the file of {FILE_SETTING} has no line {name}=..."])
     return value
+
+
+def gold_dsn() -> Secret:
+    """The login to gold, read by the process that connects: it is in no closure and no plan.
+
+    Raises:
+        SettingsError: the file is not named, cannot be read, or lacks the line.
+    """
+    return Secret(required_secret(SETTING))

@@ -20,8 +20,8 @@ from medallion_contracts.loader import load_dataset
 from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.sending import Delivery, send, send_waiting
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
 from medallion_stack.ports import free_port
+from medallion_store.secret import Secret
 
 ALERT = Alert("gold is blocked", ["Something failed."], key="one")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 from staged_sets import DATASET, GoldDatabase
 
 

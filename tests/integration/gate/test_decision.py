@@ -19,10 +19,10 @@ from medallion_ops.gate.decision import (
     options_for,
     question_about,
     reject_failing_rows,
-    release_row,
 )
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import publish_set
+from medallion_store.gold_catalogue import release_row
 from staged_sets import DATASET, NOON, GoldDatabase, version
 
 NOW = datetime(2026, 5, 4, 13, 0, tzinfo=UTC)

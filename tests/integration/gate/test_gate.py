@@ -22,7 +22,7 @@ from medallion_ops.gate.verdict import (
     verdict_of_set,
 )
 from medallion_ops.gold.publication import publish_set
-from medallion_ops.gold_database import gold_connection
+from medallion_store.postgres import gold_connection
 from staged_sets import DATASET, GoldDatabase, version
 
 

@@ -8,7 +8,7 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.model import Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import Outcome, is_stale, publish_set
-from medallion_ops.gold_database import gold_connection
+from medallion_store.postgres import gold_connection
 from staged_sets import DATASET, GoldDatabase, version
 
 

@@ -12,7 +12,7 @@ from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Column, ColumnType, Dataset
 from medallion_ops.migrations import runner
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 
 DATASET = load_dataset("customers")
 

@@ -14,9 +14,9 @@ from medallion_contracts.errors import ServiceUnavailable
 from medallion_ops.producer import client
 from medallion_ops.producer.raw import send_raw
 from medallion_ops.producer.records import Record
-from medallion_ops.setting_fields import Secret
 from medallion_ops.settings import KafkaSettings
 from medallion_stack.ports import LOOPBACK, free_port
+from medallion_store.secret import Secret
 from services import BrokerServer
 
 CONNECTION_STRING = "Endpoint=sb://ns.example/;SharedAccessKeyName=send;SharedAccessKey=marked-secret"

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from gold_model import DATASET
 from gold_runs import GoldRuns
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 
 
 @pytest.fixture

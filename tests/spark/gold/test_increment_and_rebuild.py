@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from gold_model import DATASET, NOON, Version, gold_of, version
 from gold_runs import GoldRuns
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.setting_fields import Secret
 from medallion_store.refresh_plan import RefreshKind
+from medallion_store.secret import Secret
 
 UNCOMFORTABLE = 'Zoë "the\nnext" O\'Neil, \\N \\. \t €'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import psycopg
@@ -15,11 +16,17 @@ from gold_runs import GoldRuns
 from medallion_contracts.compile.postgres import staged_columns
 from medallion_contracts.errors import GoldError, ServiceUnavailable
 from medallion_spark.gold import copy, staging
-from medallion_spark.gold.database import connection
+from medallion_spark.session.secrets import gold_dsn
+from medallion_store.postgres import gold_connection
+from medallion_store.staging_sets import drop_replaced_sets, open_set
 
 CUSTOMERS = DATASET.gold["customers"]
 STAGED = staged_columns(DATASET, CUSTOMERS)
 KEYS = (CUSTOMERS.column("customer_id"),)
+
+
+def writer() -> AbstractContextManager[psycopg.Connection]:
+    return gold_connection(gold_dsn(), autocommit=True)
 
 
 def rows_of(runs: GoldRuns, set_id: int, name: str) -> int:
@@ -28,7 +35,7 @@ def rows_of(runs: GoldRuns, set_id: int, name: str) -> int:
 
 def test_a_task_that_runs_twice_leaves_its_rows_once(runs: GoldRuns) -> None:
     keys = runs.spark.range(0, 100, 1, 4).selectExpr("cast(id AS string) AS customer_id")
-    with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as set_id:
+    with writer() as connected, open_set(connected, DATASET, gold_dsn()) as set_id:
         first = copy.copy_in(keys, set_id, "_touched", KEYS)
         # The driver lost the answer of the first attempt, or a speculative twin came second.
         again = copy.copy_in(keys, set_id, "_touched", KEYS)
@@ -43,7 +50,7 @@ def test_a_task_that_dies_half_way_leaves_nothing(runs: GoldRuns) -> None:
 
     keys = runs.spark.range(0, 50_000, 1, 1).selectExpr("cast(id AS string) AS customer_id")
     dying = keys.mapInArrow(dies, keys.schema)
-    with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as set_id:
+    with writer() as connected, open_set(connected, DATASET, gold_dsn()) as set_id:
         with pytest.raises(PySparkException, match="the disk went away"):
             copy.copy_in(dying, set_id, "_touched", KEYS)
         assert rows_of(runs, set_id, "_touched") == 0
@@ -68,8 +75,8 @@ def test_what_postgres_refuses_in_a_task_is_told_without_the_row(
 
 def test_rows_that_vanish_while_the_set_is_written_are_noticed(runs: GoldRuns) -> None:
     with (
-        connection(autocommit=True) as connected,
-        staging.open_set(connected, DATASET) as set_id,
+        writer() as connected,
+        open_set(connected, DATASET, gold_dsn()) as set_id,
         pytest.raises(GoldError, match=r"holds 0 rows, but Spark copied 7.*run again"),
     ):
         staging.measure(connected, set_id, {"customers": 7})
@@ -78,7 +85,7 @@ def test_rows_that_vanish_while_the_set_is_written_are_noticed(runs: GoldRuns) -
 def test_a_set_without_a_manifest_does_not_count_and_is_cleaned_up(runs: GoldRuns) -> None:
     versions = [version("a")]
     runs.append(versions)
-    with connection(autocommit=True) as connected, staging.open_set(connected, DATASET) as died:
+    with writer() as connected, open_set(connected, DATASET, gold_dsn()) as died:
         # And then the driver was killed, while it took labels over.
         connected.execute(f"CREATE UNLOGGED TABLE staging.s{died}_{staging.LABELS} (key text)".encode())
     runs.run()
@@ -97,46 +104,43 @@ def test_clean_up_spares_what_is_written_or_waits_for_a_person(runs: GoldRuns) -
             [set_id],
         )
 
-    with connection(autocommit=True) as other, connection(autocommit=True) as connected:
+    with writer() as other, writer() as connected:
         ids = []
         for _ in range(3):
-            with staging.open_set(connected, DATASET) as set_id:
+            with open_set(connected, DATASET, gold_dsn()) as set_id:
                 complete(set_id)
                 ids.append(set_id)
         older, blocked, newest = ids
-        with staging.open_set(other, DATASET) as under_way:
-            assert staging.drop_old_sets(connected, DATASET, newest) == [older]
+        with open_set(other, DATASET, gold_dsn()) as under_way:
+            assert drop_replaced_sets(connected, DATASET, newest) == [older]
             assert exists(under_way)
         assert exists(blocked)
         assert exists(newest)
         with psycopg.connect(runs.dsn) as reader:
             reader.execute(f"SELECT count(*) FROM staging.s{under_way}_customers")
-            assert staging.drop_old_sets(connected, DATASET, newest) == [], "somebody is reading it"
-        assert staging.drop_old_sets(connected, DATASET, newest) == [under_way]
+            assert drop_replaced_sets(connected, DATASET, newest) == [], "somebody is reading it"
+        assert drop_replaced_sets(connected, DATASET, newest) == [under_way]
 
 
 def test_errors_of_postgres_name_the_server_and_the_remedy_and_no_password(
     runs: GoldRuns, secrets_file: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dsn(text: str) -> None:
-        monkeypatch.setattr("medallion_spark.gold.database.required_secret", lambda _: text)
+        monkeypatch.setattr("medallion_spark.session.secrets.required_secret", lambda _: text)
 
     dsn("postgresql://writer:marked-secret@127.0.0.1:1/gold")
     with (
         pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1:1/gold does not answer") as refused,
-        connection(),
+        gold_connection(gold_dsn()),
     ):
         pass
     assert "marked-secret" not in str(refused.value)
     dsn(runs.dsn)
-    with pytest.raises(GoldError, match=r"medallion_ops\.migrations"), connection() as connected:
+    with (
+        pytest.raises(GoldError, match=r"medallion_ops\.migrations"),
+        gold_connection(gold_dsn()) as connected,
+    ):
         connected.execute("SELECT * FROM gold.absent")
-    runs.query(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', "
-        "current_database()); END $$"
-    )
-    with pytest.raises(GoldError, match="read-only"), connection() as connected:
-        connected.execute("DELETE FROM gold.customers")
 
 
 def test_silver_that_does_not_exist_is_named(runs: GoldRuns) -> None:

@@ -15,7 +15,7 @@ from medallion_ops.alerts.mail import Mail, render
 from medallion_ops.gate.episodes import Episode, Kind
 from medallion_ops.gate.mails import Subject, blocked_alert, in_markdown, released_alert, warned_alert
 from medallion_ops.gate.verdict import Example, Finding, Verdict
-from medallion_ops.manifest import Manifest, Publication
+from medallion_store.gold_catalogue import Manifest, Publication
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 WRITTEN = Manifest(7, "customers", "scheduled__1", "increment", "s", 40, 42, 3, {}, "", NOON, "c0de")
