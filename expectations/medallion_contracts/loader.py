@@ -52,7 +52,7 @@ _OPTIONS = {
     ColumnType.STRINGS: set(),
 }
 _DECIMAL = re.compile(r"(?:decimal|numeric)\(\s*(\d+)\s*,\s*(\d+)\s*\)", re.IGNORECASE)
-_UNITS = {"s", "m", "h", "d", "y"}
+_UNITS = {"s", "m", "h", "d", "y", "percent"}
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -376,7 +376,9 @@ class _DatasetReader:
                     f"{stem}: slaProperties {entry.property}: needs a number and a unit of {sorted(_UNITS)}"
                 )
                 continue
-            yield ServiceLevel(str(entry.property), float(entry.value), entry.unit, entry.element)
+            yield ServiceLevel(
+                str(entry.property), float(entry.value), entry.unit, entry.element, entry.schedule
+            )
 
 
 def _custom(element: Any) -> dict[str, Any]:

@@ -78,16 +78,20 @@ class QualityRule:
 
 @dataclass(frozen=True)
 class ServiceLevel:
-    """One slaProperties entry: e.g. `freshness` of 2 `h` (unit as the contract spells it)."""
+    """One slaProperties entry: e.g. `freshness` of 2 `h` (unit as the contract spells it).
+
+    `schedule` is a cron expression (UTC) of the minutes in which the promise counts; None for always.
+    """
 
     name: str
     value: float
     unit: str
     element: str | None = None
+    schedule: str | None = None
 
     @property
     def seconds(self) -> float:
-        """The value in seconds."""
+        """The value in seconds; of a duration only."""
         return self.value * {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 31_557_600}[self.unit]
 
 

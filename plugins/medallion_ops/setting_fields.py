@@ -55,6 +55,20 @@ def choice(value: str, *, of: tuple[str, ...]) -> str:
     return value
 
 
+def numbers_by_name(value: str) -> tuple[tuple[str, float], ...]:
+    """`name=number`, several separated by commas."""
+    numbers: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, equals, number = part.partition("=")
+        try:
+            numbers[name.strip()] = float(number)
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise ValueError("must be name=number, several separated by commas")
+    return tuple(numbers.items())
+
+
 def flag(value: str) -> bool:
     """Either true or false, in any case."""
     if value.lower() not in ("true", "false"):

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
 from medallion_ops.limit_settings import LimitSettings
+from medallion_ops.monitor.settings import MonitorSettings
 from medallion_store.label_source import has_login
 from medallion_store.lake_login import LakeLogin
 from medallion_store.secret import Secret
@@ -382,6 +383,7 @@ SECTIONS: Mapping[str, type[f.Section]] = {
     "stream": StreamSettings,
     "alerts": AlertSettings,
     "limits": LimitSettings,
+    "monitor": MonitorSettings,
 }
 
 
@@ -397,6 +399,7 @@ class Settings:
     stream: StreamSettings
     alerts: AlertSettings
     limits: LimitSettings
+    monitor: MonitorSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -45,13 +45,23 @@ def send(alert: Alert, alerts: AlertSettings | None = None) -> Delivery:
         SettingsError: the settings of alerts are not valid.
     """
     alerts = alerts or AlertSettings.from_environment()
+    outcomes = [_try(entry, alerts) for entry in entries(alert, alerts)]
+    return Delivery.KEPT if Delivery.KEPT in outcomes else Delivery.SENT
+
+
+def entries(alert: Alert, alerts: AlertSettings) -> list[Entry]:
+    """The alert for each channel, as the outbox keeps it.
+
+    Args:
+        alert: what to say.
+        alerts: who gets it, and by which channels.
+    """
     email = message(render(alert), alerts.sender, alerts.to)
-    waiting = [Entry(str(email["Message-ID"]), Channel.MAIL, alerts.to, email.as_string(), "")]
+    made = [Entry(str(email["Message-ID"]), Channel.MAIL, alerts.to, email.as_string(), "")]
     if alerts.webhook is not None:
         content = json.dumps(webhook.body(alert, alerts.webhook_format))
-        waiting.append(Entry(str(email["Message-ID"]), Channel.WEBHOOK, (), content, ""))
-    outcomes = [_try(entry, alerts) for entry in waiting]
-    return Delivery.KEPT if Delivery.KEPT in outcomes else Delivery.SENT
+        made.append(Entry(str(email["Message-ID"]), Channel.WEBHOOK, (), content, ""))
+    return made
 
 
 def _try(entry: Entry, alerts: AlertSettings) -> Delivery:

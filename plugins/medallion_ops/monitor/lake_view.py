@@ -1,0 +1,110 @@
+"""What the monitor reads in the lake, by deltalake and as small files: never whole tables, never a JVM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.monitor.observation import Counts
+
+MOST_COMMITS = 1_000
+"""Commits of silver that are looked through for the oldest one not published."""
+FIRST_LOOK_BATCHES = 1_500
+"""A monitor without a past starts with about a day of micro-batches."""
+
+
+@dataclass(frozen=True)
+class LedgerNews:
+    """Micro-batches since a look: next `offsets` by (topic, partition), `latency_p95` in seconds."""
+
+    sequence: int | None = None
+    batches: int = 0
+    counts: Counts = field(default_factory=Counts)
+    offsets: Mapping[tuple[str, int], int] | None = None
+    committed_at: datetime | None = None
+    latency_p95: float | None = None
+
+
+def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> LedgerNews:
+    """The micro-batches of the ledger after a sequence number.
+
+    Args:
+        path: of the ledger table.
+        storage: login of the lake.
+        after: sequence of the newest one known; None for about a day.
+
+    Raises:
+        ServiceUnavailable: the lake does not answer.
+    """
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        table = DeltaTable(path, storage_options=dict(storage))
+        actions = table.get_add_actions(flatten=True)
+        newest = max((one for one in actions.column("max.sequence").to_pylist() if one), default=None)
+        if newest is None:
+            return LedgerNews()
+        # The newest row is always read: it holds the offsets.
+        start = min(newest - 1, max(after or 0, newest - FIRST_LOOK_BATCHES))
+        rows = table.to_pyarrow_dataset().to_table(filter=pc.field("sequence") > start).to_pylist()
+    except TableNotFoundError:
+        return LedgerNews()
+    except (DeltaError, OSError) as error:
+        raise ServiceUnavailable(f"{path} cannot be read ({type(error).__name__})") from None
+    last = max(rows, key=lambda row: row["sequence"])
+    new = [row for row in rows if row["sequence"] > (after or 0)]
+    return LedgerNews(
+        sequence=last["sequence"],
+        batches=len(new),
+        counts=_counts(new),
+        offsets={(one["topic"], one["partition"]): one["until_offset"] for one in last["sources"]},
+        committed_at=last["committed_at"],
+        latency_p95=last["event_to_silver_p95"],
+    )
+
+
+def _counts(rows: Sequence[Mapping[str, Any]]) -> Counts:
+    names = ("read", "silver", "duplicate", "late", "rejected", "lost", "gaps")
+    sums = {name: sum(row[name] or 0 for row in rows) for name in names}
+    unbalanced = sum(
+        row["read"] != row["silver"] + row["duplicate"] + row["late"] + row["rejected"] for row in rows
+    )
+    return Counts(**sums, unbalanced=unbalanced)
+
+
+def oldest_pending(path: str, storage: Mapping[str, str], published: int | None) -> datetime | None:
+    """When the oldest silver commit with rows that gold does not show was made; None when there is none.
+
+    Args:
+        path: of the silver table.
+        storage: login of the lake.
+        published: the silver version that gold shows; None before the first publication.
+
+    Raises:
+        ServiceUnavailable: the lake does not answer.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        table = DeltaTable(path, storage_options=dict(storage))
+        count = table.version() - (-1 if published is None else published)
+        commits = table.history(min(count, MOST_COMMITS)) if count > 0 else []
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        raise ServiceUnavailable(f"{path} cannot be read ({type(error).__name__})") from None
+    times = [entry["timestamp"] for entry in commits if _has_rows(entry)]
+    return datetime.fromtimestamp(min(times) / 1000, UTC) if times else None
+
+
+def _has_rows(entry: Mapping[str, Any]) -> bool:
+    if entry.get("operation") != "WRITE":
+        return False
+    rows = (entry.get("operationMetrics") or {}).get("numOutputRows")
+    return rows is None or int(rows) > 0

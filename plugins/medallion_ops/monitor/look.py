@@ -1,0 +1,216 @@
+"""One look at the platform: observe, judge, record, notify.
+
+Every part is asked on its own and may fail on its own: what does not answer becomes an observation, too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from medallion_contracts.errors import MedallionError
+from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.model import Dataset
+from medallion_ops.alerts import outbox
+from medallion_ops.alerts.sending import entries, send_waiting
+from medallion_ops.gold_database import gold_connection
+from medallion_ops.lake_files import age_seconds, delta_storage_options, lake_files
+from medallion_ops.monitor import host_view, incidents, samples
+from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
+from medallion_ops.monitor.kafka_view import backlog
+from medallion_ops.monitor.lake_view import LedgerNews, ledger_news, oldest_pending
+from medallion_ops.monitor.limits import Limits, service_levels
+from medallion_ops.monitor.observation import (
+    Counts,
+    DatasetObservation,
+    GoldObservation,
+    Observation,
+    StreamObservation,
+)
+from medallion_ops.monitor.rules import Problem, problems
+from medallion_ops.settings import Settings
+from medallion_store.lake_paths import LakePaths
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 5
+DECISION_MINUTES = 45
+LAST_STATES = ("stopped", "ended")
+
+
+@dataclass
+class _Unreachable:
+    """Collects what did not answer."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """A part of the look that may fail on its own."""
+        try:
+            yield
+        except MedallionError as error:
+            self.reasons.setdefault(name, str(error).splitlines()[0])
+            log.warning("%s: %s", name, error)
+
+
+def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
+    """Look at everything once; gives the problems found.
+
+    Args:
+        settings: of the platform.
+        now: UTC; None for the clock's time.
+
+    Raises:
+        ServiceUnavailable: Postgres does not answer: incidents cannot be kept, the watcher outside Airflow
+            notifies people of that.
+    """
+    now = now or datetime.now(UTC)
+    failed = _Unreachable()
+    names = dataset_names()
+    airflow: AirflowView | None = None
+    with failed.part("Airflow's API"):
+        airflow = airflow_view(_must_run(names), [f"{name}_gold" for name in names])
+    datasets = []
+    with gold_connection(settings.gold.dsn) as connection:
+        for name in names:
+            datasets.append(_observe(connection, settings, load_dataset(name), airflow, failed, now))
+            connection.commit()
+        _, oldest = outbox.waiting(connection)
+    seen = Observation(
+        now=now,
+        datasets=tuple(datasets),
+        paused_dags=airflow.paused if airflow else (),
+        disks=host_view.disks(host_view.watched_folders(settings)),
+        expiries=host_view.expiries(settings),
+        outbox_age=oldest,
+        unreachable=failed.reasons,
+    )
+    found = problems(seen, _limits(settings, names))
+    with gold_connection(settings.gold.dsn) as connection:
+        for alert in incidents.record_look(connection, found, now, _links(settings)):
+            for entry in entries(alert, settings.alerts):
+                outbox.keep(connection, entry)
+    send_waiting(settings.alerts, seconds=SEND_SECONDS)
+    return found
+
+
+def _limits(settings: Settings, names: tuple[str, ...]) -> Limits:
+    overrides = dict(settings.monitor.service_levels)
+    levels = {name: service_levels(load_dataset(name), overrides) for name in names}
+    for name, level in levels.items():
+        if level.is_empty:
+            log.warning("the contracts of %s declare no service levels: only failures are noticed", name)
+    return Limits(levels, settings.monitor)
+
+
+def _must_run(names: tuple[str, ...]) -> list[str]:
+    kinds = ("streaming", "gold")
+    return [*(f"{name}_{kind}" for name in names for kind in kinds), "lake_maintenance", "platform_monitor"]
+
+
+def _links(settings: Settings) -> dict[str, str]:
+    if settings.alerts.airflow_url is None:
+        return {}
+    return {"Airflow": settings.alerts.airflow_url}
+
+
+def _observe(
+    connection: psycopg.Connection,
+    settings: Settings,
+    dataset: Dataset,
+    airflow: AirflowView | None,
+    failed: _Unreachable,
+    now: datetime,
+) -> DatasetObservation:
+    paths, storage = LakePaths(settings.lake.uri, dataset.name), delta_storage_options(settings.lake)
+    after = samples.last_sequence(connection, dataset.name)
+    news, stream = LedgerNews(), StreamObservation()
+    with failed.part("the lake"):
+        stream = _control_files(settings, paths, now)
+        news = ledger_news(paths.ledger, storage, after)
+    with failed.part("Kafka"):
+        waiting = backlog(
+            settings.kafka, (dataset.topic, dataset.replay_topic), news.offsets or {}, news.committed_at
+        )
+        age = (now - waiting.oldest).total_seconds() if waiting.oldest else 0.0
+        stream = replace(stream, backlog_records=waiting.records, backlog_age=max(0.0, age))
+    silence = (now - news.committed_at).total_seconds() if news.committed_at else None
+    stream = replace(stream, latency_p95=news.latency_p95, silence=silence)
+    gold = _gold(connection, dataset.name, airflow, now)
+    with failed.part("the lake"):
+        published = _published_version(connection, dataset.name)
+        pending = oldest_pending(paths.silver, storage, published)
+        gold = replace(gold, pending_age=(now - pending).total_seconds() if pending else 0.0)
+    # A first look has no past to count as news: a year of losses is no incident of today.
+    new = news.counts if after is not None else Counts()
+    seen = DatasetObservation(dataset.name, stream, gold)
+    samples.record(connection, seen, now, news.sequence or after, news.batches, new)
+    recent = samples.sums(connection, dataset.name, now - samples.RECENT, now)
+    usual = samples.sums(connection, dataset.name, now - samples.DAY, now - samples.RECENT)
+    return replace(seen, stream=replace(stream, recent=recent, last_day=usual))
+
+
+def _control_files(settings: Settings, paths: LakePaths, now: datetime) -> StreamObservation:
+    files = lake_files(settings.lake)
+    heartbeat, stop = files.read(paths.heartbeat) or {}, files.read(paths.stop_request)
+    failure = files.read(paths.failure)
+    is_last = heartbeat.get("state") in LAST_STATES and stop is not None
+    working = heartbeat.get("state") == "working"
+    return StreamObservation(
+        heartbeat_age=None if is_last else age_seconds(heartbeat.get("at"), now),
+        state=heartbeat.get("state"),
+        batch_age=age_seconds(heartbeat.get("batch_started_at"), now) if working else None,
+        stop_request_age=None if stop is None else age_seconds(stop.get("at"), now) or 0.0,
+        stop_requested_by=None if stop is None else str(stop.get("owner")),
+        failure=None if failure is None else _shown(failure),
+    )
+
+
+def _shown(failure: Mapping[str, Any]) -> str:
+    """What a mail may say of it: a library's message may quote a record, its class does not."""
+    text = str(failure.get("error"))
+    kind = text.partition(":")[0]
+    return f"{kind} (more in failure.json)" if kind.endswith(("Error", "Exception")) else text
+
+
+def _gold(
+    connection: psycopg.Connection, dataset: str, airflow: AirflowView | None, now: datetime
+) -> GoldObservation:
+    asked = connection.execute(
+        "SELECT max(d.asked_at) FROM audit.decisions AS d JOIN staging.manifests AS m USING (set_id) "
+        "WHERE m.dataset = %s AND d.answered_at IS NULL AND d.asked_at > %s - interval '1 minute' * %s",
+        [dataset, now, DECISION_MINUTES],
+    ).fetchone()
+    question = asked[0] if asked else None
+    age = (now - question).total_seconds() if question else None
+    started = airflow.running_since.get(f"{dataset}_gold") if airflow else None
+    return GoldObservation(
+        # A run that waits for a person does not hang.
+        run_age=(now - started).total_seconds() if started and question is None else None,
+        question_age=age,
+        question_minutes_left=None if age is None else DECISION_MINUTES - age / 60,
+    )
+
+
+def _published_version(connection: psycopg.Connection, dataset: str) -> int | None:
+    row = connection.execute(
+        "SELECT to_version FROM gold.publications WHERE dataset = %s ORDER BY publication_id DESC LIMIT 1",
+        [dataset],
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def describe(found: list[Problem], names: Callable[[], tuple[str, ...]] = dataset_names) -> dict[str, Any]:
+    """The summary of a look for the task's log and XCom: codes only, no text from data."""
+    return {
+        "datasets": list(names()),
+        "problems": sorted({f"{one.dataset}:{one.code}" if one.dataset else one.code for one in found}),
+    }

@@ -1,0 +1,97 @@
+"""What the monitor saw at one moment: plain values, so that the rules need nothing else.
+
+Durations are seconds. None means that there is nothing to see (yet); what could not be asked is named in
+`unreachable`, and the rules are silent about everything that depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Records of the micro-batches of a period, by verdict."""
+
+    read: int = 0
+    silver: int = 0
+    duplicate: int = 0
+    late: int = 0
+    rejected: int = 0
+    lost: int = 0
+    gaps: int = 0
+    unbalanced: int = 0
+
+    @property
+    def quarantined_share(self) -> float:
+        """Late and rejected records among those read; 0 when none was read."""
+        return (self.late + self.rejected) / self.read if self.read else 0.0
+
+
+@dataclass(frozen=True)
+class StreamObservation:
+    """A dataset's stream. `backlog_age` is the age of the oldest record not yet in the ledger, 0 for none."""
+
+    heartbeat_age: float | None = None
+    state: str | None = None
+    batch_age: float | None = None
+    stop_request_age: float | None = None
+    stop_requested_by: str | None = None
+    failure: str | None = None
+    backlog_records: int | None = None
+    backlog_age: float | None = None
+    latency_p95: float | None = None
+    silence: float | None = None
+    recent: Counts = field(default_factory=Counts)
+    last_day: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True)
+class GoldObservation:
+    """A dataset's gold. `pending_age` is the age of the oldest silver commit not published, 0 for none."""
+
+    pending_age: float | None = None
+    run_age: float | None = None
+    question_age: float | None = None
+    question_minutes_left: float | None = None
+    label_source_problem: str | None = None
+
+
+@dataclass(frozen=True)
+class DatasetObservation:
+    """Everything about one dataset."""
+
+    dataset: str
+    stream: StreamObservation = field(default_factory=StreamObservation)
+    gold: GoldObservation = field(default_factory=GoldObservation)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system that the platform writes to."""
+
+    name: str
+    free_percent: float
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """A certificate or token and when it runs out, UTC."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The whole platform at `now` (UTC). `unreachable` maps what could not be asked to the reason."""
+
+    now: datetime
+    datasets: tuple[DatasetObservation, ...] = ()
+    paused_dags: tuple[str, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
+    outbox_age: float = 0.0
+    unreachable: Mapping[str, str] = field(default_factory=dict)
