@@ -6,34 +6,33 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, task
 
-from medallion_ops.dag_defaults import DEFAULT_ARGS, START, TAG
+from medallion_ops.dag_defaults import DAG_RULES, DEFAULT_ARGS, MONITOR_POOL, NO_BACKFILL, STEP, TAG
 
 DOC = """
 ### Watches the platform, and mails when something is wrong or over again
 
-Every two minutes it looks at consumer lag, heartbeat and age of the micro-batch, ledger, quarantine, freshness of silver and
-gold, runs that hang, questions that wait, paused DAGs, disks and certificates, and holds them against the service levels of
-the contracts (`slaProperties`). What is wrong becomes an **incident**: one mail when it opens, one a day while it stays
-open, one when it is over. `audit.incidents` keeps them.
+Every two minutes it looks at consumer lag, heartbeat and age of the micro-batch, ledger, quarantine,
+freshness of silver and gold, runs that hang, questions that wait, paused DAGs, disks and certificates, and
+holds them against the service levels of the contracts (`slaProperties`). What is wrong becomes an
+**incident**: one mail when it opens, one a day while it stays open, one when it is over. `audit.incidents`
+keeps them.
 
-- `python -m medallion_ops.incidents list`: what is open; `acknowledge 7` ends its reminders, `mute 7 --hours 4` its mails,
-  `window --hours 2 --reason "..."` holds back all mails during planned work.
+- `python -m medallion_ops.incidents list`: what is open; `acknowledge 7` ends its reminders,
+  `mute 7 --hours 4` its mails, `window --hours 2 --reason "..."` holds back all mails during planned work.
 - `python -m medallion_ops.monitor`: one look by hand.
 
-It has a slot of its own (pool `monitor`), so it runs while every other slot is taken. **When it fails** data flows on, but
-problems may go unnoticed: see the task's log.
+It has a slot of its own (pool `monitor`), so it runs while every other slot is taken. **When it fails** data
+flows on, but problems may go unnoticed: see the task's log.
 """
 
 with DAG(
+    **DAG_RULES | {"default_args": {**DEFAULT_ARGS, "retries": 0, "pool": MONITOR_POOL}},
     dag_id="platform_monitor",
-    description="Looks at the platform every two minutes; one mail when an incident opens, one when it is over",
+    description="Looks at the platform every two minutes, and notifies people of incidents",
     schedule=timedelta(minutes=2),
-    start_date=START,
-    catchup=False,
-    max_active_runs=1,
-    default_args={**DEFAULT_ARGS, "retries": 0, "pool": "monitor"},
+    dagrun_timeout=STEP,
     tags=[TAG, "operations"],
-    doc_md=DOC,
+    doc_md=DOC + NO_BACKFILL.format(instead="The next look is two minutes away."),
 ):
 
     @task(execution_timeout=timedelta(seconds=90))

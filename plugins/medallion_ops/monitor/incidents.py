@@ -64,8 +64,8 @@ def _known(connection: psycopg.Connection, now: datetime) -> list[Incident]:
         [now - REOPEN_WITHIN],
     )
     return [
-        Incident(*row[:10], mailed=None if row[10] is None else Notice(row[10]), mailed_at=row[11])
-        for row in rows
+        Incident(*known, mailed=None if mailed is None else Notice(mailed), mailed_at=mailed_at)  # type: ignore[misc]
+        for *known, mailed, mailed_at in rows
     ]
 
 
@@ -83,7 +83,8 @@ def _apply(connection: psycopg.Connection, change: Change, now: datetime) -> int
         assert problem is not None  # noqa: S101  # by the rules of `changes`
         row = connection.execute(
             "INSERT INTO audit.incidents (code, dataset, subject, level, happened, meaning, "
-            "first_step, opened_at, last_seen_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING incident_id",
+            "first_step, opened_at, last_seen_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "RETURNING incident_id",
             [
                 problem.code,
                 problem.dataset,

@@ -7,7 +7,7 @@ only when the last one is some time ago, so that a limit that is just passed aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -65,7 +65,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one incident: `incident` is None for a new one, `problem` is None when it is not seen."""
+    """What happens to one incident: `incident` is None for a new one, `problem` when it is not seen."""
 
     incident: Incident | None
     problem: Problem | None
@@ -88,9 +88,7 @@ def changes(
     by_identity: dict[tuple[str, str, str], Incident] = {}
     for incident in sorted(known, key=lambda one: one.opened_at):
         by_identity[incident.identity] = incident
-    found: Mapping[tuple[str, str, str], Problem] = {
-        (one.code, one.dataset, one.subject): one for one in seen
-    }
+    found = {(one.code, one.dataset, one.subject): one for one in seen}
     result = [_seen(by_identity.get(identity), one, windows, now) for identity, one in found.items()]
     result += [
         _not_seen(incident, windows, now)
