@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, task
 
-from medallion_ops.dag_defaults import DAG_RULES, DEFAULT_ARGS, MONITOR_POOL, NO_BACKFILL, STEP, TAG
+from medallion_ops.dag_defaults import DAG_RULES, DEFAULT_ARGS, NO_BACKFILL, STEP, TAG
+from medallion_ops.monitor.settings import POOL
 
 DOC = """
 ### Watches the platform, and mails when something is wrong or over again
@@ -25,12 +26,17 @@ It has a slot of its own (pool `monitor`), so it runs while every other slot is 
 flows on, but problems may go unnoticed: see the task's log.
 """
 
+# A monitor that fails fails every two minutes: the watcher outside Airflow notifies people, once.
+QUIET = {"retries": 1, "retry_delay": timedelta(seconds=10), "pool": POOL, "on_failure_callback": []}
+
 with DAG(
-    **DAG_RULES | {"default_args": {**DEFAULT_ARGS, "retries": 0, "pool": MONITOR_POOL}},
+    **DAG_RULES | {"default_args": DEFAULT_ARGS | QUIET, "on_failure_callback": []},
     dag_id="platform_monitor",
     description="Looks at the platform every two minutes, and notifies people of incidents",
     schedule=timedelta(minutes=2),
     dagrun_timeout=STEP,
+    # Whoever installs the platform wants to know of its troubles, without asking for it.
+    is_paused_upon_creation=False,
     tags=[TAG, "operations"],
     doc_md=DOC + NO_BACKFILL.format(instead="The next look is two minutes away."),
 ):

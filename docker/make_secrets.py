@@ -19,6 +19,7 @@ OURS = 50000
 """User id of our image."""
 POSTGRES = 999
 """User id of the Postgres image."""
+AIRFLOW_USERS = {"admin": "login", "operator": "operator", "viewer": "viewer", "monitor": "monitor"}
 ROLES = ("postgres", "airflow", "medallion_writer", "gold_reader", "gold_pii_reader")
 
 
@@ -27,7 +28,10 @@ def main() -> None:
     passwords = {
         role: _kept(FOLDER / f"{role}.password", secrets.token_urlsafe(24), reader=POSTGRES) for role in ROLES
     }
-    login = _kept(FOLDER / "airflow_login.password", secrets.token_urlsafe(12))
+    logins = {
+        user: _kept(FOLDER / f"airflow_{name}.password", secrets.token_urlsafe(12))
+        for user, name in AIRFLOW_USERS.items()
+    }
     gold = {
         name: f"postgresql://{role}:{passwords[role]}@postgres:5432/gold"
         for name, role in (
@@ -50,6 +54,13 @@ def main() -> None:
             "port": 1025,
             "extra": {"disable_ssl": True, "disable_tls": True, "from_email": "medallion@medallion.example"},
         },
+        "AIRFLOW_API": {
+            "conn_type": "http",
+            "host": "airflow-api-server",
+            "port": 8080,
+            "login": "monitor",
+            "password": logins["monitor"],
+        },
         "SPARK_DEFAULT": {"conn_type": "spark", "host": "spark://spark-master", "port": 7077},
         "KAFKA_DEFAULT": {"conn_type": "kafka", "extra": {"bootstrap.servers": "kafka:9092"}},
         "ADLS_DEFAULT": {"conn_type": "fs", "extra": {"path": "/lake"}},
@@ -65,7 +76,7 @@ def main() -> None:
     }
     _kept(FOLDER / "secrets.env", "".join(f"{name}={value}\n" for name, value in gold.items()))
     _kept(FOLDER / "airflow.env", "".join(f"{name}='{value}'\n" for name, value in settings.items()))
-    _kept(FOLDER / "airflow_passwords.json", json.dumps({"admin": login}))
+    _kept(FOLDER / "airflow_passwords.json", json.dumps(logins))
 
 
 def _kept(path: Path, content: str, *, reader: int = OURS) -> str:

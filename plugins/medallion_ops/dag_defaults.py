@@ -15,8 +15,6 @@ from medallion_ops.task_start import before_task
 OWNER = "data-platform"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TAG = "medallion"
-MONITOR_POOL = "monitor"
-"""A pool of one slot: the monitor runs while every other slot is taken."""
 RETRIES = 2
 """A service that restarts is back within a minute or two; what is wrong for longer is a person's matter."""
 

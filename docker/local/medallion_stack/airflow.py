@@ -18,6 +18,10 @@ from medallion_stack.ports import LOOPBACK
 from medallion_stack.process import Service
 
 USER = "admin"
+PARALLELISM = 4
+"""Tasks at once; each slot is a process of 140 MB."""
+ROLES = {USER: "admin", "operator": "op", "viewer": "viewer", "monitor": "viewer"}
+"""People's logins, and the monitor's own, with Airflow's roles."""
 # What Airflow's own health report calls each process that has a heartbeat.
 _HEARTBEATS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 # Without these flags they serve their logs to every network; here the API server reads the files.
@@ -28,8 +32,8 @@ _FLAGS = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]
 class AirflowKeys:
     """Generated secrets of one installation."""
 
-    password: str
-    """Of the user `admin`."""
+    passwords: Mapping[str, str]
+    """Of the users of ROLES."""
     fernet: str
     api: str
     jwt: str
@@ -61,7 +65,7 @@ class Airflow:
         """
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self._passwords_file.touch(mode=0o600)
-        self._passwords_file.write_text(json.dumps({USER: self.keys.password}))
+        self._passwords_file.write_text(json.dumps(dict(self.keys.passwords)))
         command = [*self._airflow(), "db", "migrate"]
         done = subprocess.run(command, capture_output=True, text=True, env=self.environment(), check=False)
         if done.returncode:
@@ -79,10 +83,10 @@ class Airflow:
             "CORE__PLUGINS_FOLDER": PROJECT / "plugins",
             "CORE__LOAD_EXAMPLES": False,
             "CORE__EXECUTOR": "LocalExecutor",
-            "CORE__PARALLELISM": 4,  # each slot is a process of 140 MB
+            "CORE__PARALLELISM": PARALLELISM,
             "CORE__FERNET_KEY": self.keys.fernet,
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": False,
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self._passwords_file,
             "DATABASE__SQL_ALCHEMY_CONN": self.database.replace("postgresql://", "postgresql+psycopg2://"),
@@ -168,6 +172,14 @@ class Airflow:
                     "disable_tls": True,
                     "from_email": self.settings["MEDALLION_ALERT_FROM"],
                 },
+            },
+            # How the monitor asks Airflow what is paused and what runs.
+            "airflow_api": {
+                "conn_type": "http",
+                "host": LOOPBACK,
+                "port": self.port,
+                "login": "monitor",
+                "password": self.keys.passwords["monitor"],
             },
             "kafka_default": {
                 "conn_type": "kafka",

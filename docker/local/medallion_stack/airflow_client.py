@@ -62,6 +62,20 @@ class AirflowClient:
         """Pause the DAG or let its schedule and triggered runs go on."""
         self._call("PATCH", f"dags/{dag_id}", {"is_paused": is_paused})
 
+    def set_pool(self, name: str, slots: int, description: str) -> None:
+        """Make a pool, or change its slots.
+
+        Args:
+            name: of the pool.
+            slots: how many tasks may run in it at once.
+            description: for people.
+        """
+        wanted = {"slots": slots, "description": description, "include_deferred": False}
+        if self._exists(f"pools/{name}"):
+            self._call("PATCH", f"pools/{name}?update_mask=slots", {"name": name, **wanted})
+        else:
+            self._call("POST", "pools", {"name": name, **wanted})
+
     def trigger(self, dag_id: str, params: Mapping[str, object] | None = None) -> str:
         """Make a run of the DAG now; returns its run id."""
         run = self._call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(params or {})})

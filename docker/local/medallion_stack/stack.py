@@ -14,9 +14,11 @@ from pathlib import Path
 
 from medallion_contracts.errors import MedallionError, ServiceUnavailable, SettingsError
 from medallion_ops.limit_settings import LimitSettings
+from medallion_ops.monitor.settings import POOL as MONITOR_POOL
 from medallion_ops.settings import Settings
 from medallion_stack import layout
-from medallion_stack.airflow import USER, Airflow, AirflowKeys
+from medallion_stack.airflow import PARALLELISM, ROLES, USER, Airflow, AirflowKeys
+from medallion_stack.airflow_client import AirflowClient
 from medallion_stack.bootstrap import build_jobs
 from medallion_stack.broker import Broker
 from medallion_stack.mail import MailSink
@@ -98,7 +100,7 @@ class Stack:
         )
         airflow_port = port("airflow-api-server")
         keys = AirflowKeys(
-            password=state.secret("airflow_admin"),
+            passwords={user: state.secret(f"airflow_{user}") for user in ROLES},
             fernet=state.fernet_key(),
             api=state.secret("airflow_api"),
             jwt=state.secret("airflow_jwt", lambda: os.urandom(32).hex()),
@@ -118,7 +120,9 @@ class Stack:
             "MEDALLION_SECRETS_FILE": str(state.secrets_file),
             "MEDALLION_AIRFLOW_URL": f"http://127.0.0.1:{airflow_port}",
             "MEDALLION_AIRFLOW_USER": USER,
-            "MEDALLION_AIRFLOW_PASSWORD": keys.password,
+            "MEDALLION_AIRFLOW_PASSWORD": keys.passwords[USER],
+            "MEDALLION_AIRFLOW_OPERATOR_PASSWORD": keys.passwords["operator"],
+            "MEDALLION_AIRFLOW_VIEWER_PASSWORD": keys.passwords["viewer"],
             "MEDALLION_MAIL_DIR": str(mail.folder),
             "MEDALLION_ALERT_FROM": "medallion@medallion.example",
             "MEDALLION_ALERT_OUTBOX": str(folder / "outbox"),
@@ -166,6 +170,10 @@ class Stack:
         self.state.write_settings(self.airflow.settings, SECRET_SETTINGS)
         build_jobs(self.state.jobs)
         in_parallel([self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail])
+        # The monitor has a slot of its own, so the other tasks must leave it free.
+        client = AirflowClient.of(self.airflow.settings)
+        client.set_pool(MONITOR_POOL, 1, "The monitor runs while every other slot is taken.")
+        client.set_pool("default_pool", PARALLELISM - 1, "All tasks but the monitor.")
 
     def _refuse_other_choices(self) -> None:
         # Services keep the environment they were started with, and the stream's driver its arguments.

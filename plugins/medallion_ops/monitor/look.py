@@ -18,7 +18,6 @@ from medallion_contracts.model import Dataset
 from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
 from medallion_ops.gold_database import gold_connection
-from medallion_ops.lake_files import age_seconds, delta_storage_options, lake_files
 from medallion_ops.monitor import host_view, incidents, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
 from medallion_ops.monitor.kafka_view import backlog
@@ -33,7 +32,12 @@ from medallion_ops.monitor.observation import (
 )
 from medallion_ops.monitor.rules import Problem, problems
 from medallion_ops.settings import Settings
+from medallion_store.control_files import control_files
+from medallion_store.heartbeat import WORKING, heartbeat_age
+from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.stop_request import stop_request_of
+from medallion_store.utc_time import age_seconds
 
 if TYPE_CHECKING:
     import psycopg
@@ -42,7 +46,6 @@ log = logging.getLogger(__name__)
 
 SEND_SECONDS = 5
 DECISION_MINUTES = 45
-LAST_STATES = ("stopped", "ended")
 
 
 @dataclass
@@ -130,7 +133,7 @@ def _observe(
     failed: _Unreachable,
     now: datetime,
 ) -> DatasetObservation:
-    paths, storage = LakePaths(settings.lake.uri, dataset.name), delta_storage_options(settings.lake)
+    paths, storage = LakePaths(settings.lake.uri, dataset.name), delta_storage_options(settings.lake.login)
     after = samples.last_sequence(connection, dataset.name)
     news, stream = LedgerNews(), StreamObservation()
     with failed.part("the lake"):
@@ -159,17 +162,19 @@ def _observe(
 
 
 def _control_files(settings: Settings, paths: LakePaths, now: datetime) -> StreamObservation:
-    files = lake_files(settings.lake)
-    heartbeat, stop = files.read(paths.heartbeat) or {}, files.read(paths.stop_request)
-    failure = files.read(paths.failure)
-    is_last = heartbeat.get("state") in LAST_STATES and stop is not None
-    working = heartbeat.get("state") == "working"
+    files = control_files(settings.lake.login)
+    heartbeat, failure = files.read(paths.heartbeat) or {}, files.read(paths.failure)
+    stop = stop_request_of(files.read(paths.stop_request))
+    is_stopped = stop is not None and stop.is_standing
+    working = heartbeat.get("state") == WORKING
     return StreamObservation(
-        heartbeat_age=None if is_last else age_seconds(heartbeat.get("at"), now),
+        # A driver that said that it ends, and that no one asked to, is as silent as one that was killed.
+        heartbeat_age=heartbeat_age(heartbeat, now) if is_stopped else age_seconds(heartbeat.get("at"), now),
         state=heartbeat.get("state"),
         batch_age=age_seconds(heartbeat.get("batch_started_at"), now) if working else None,
-        stop_request_age=None if stop is None else age_seconds(stop.get("at"), now) or 0.0,
-        stop_requested_by=None if stop is None else str(stop.get("owner")),
+        batch_idle=heartbeat.get("idle_seconds") if working else None,
+        stop_request_age=(age_seconds(stop.at, now) or 0.0) if stop and is_stopped else None,
+        stop_requested_by=stop.owner if stop and is_stopped else None,
         failure=None if failure is None else _shown(failure),
     )
 

@@ -32,11 +32,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class StreamObservation:
-    """A dataset's stream. `backlog_age` is the age of the oldest record not yet in the ledger, 0 for none."""
+    """A dataset's stream.
+
+    `batch_idle` is for how long no Spark task of the batch under way has finished; `backlog_age` the age of
+    the oldest record not yet in the ledger, 0 for none.
+    """
 
     heartbeat_age: float | None = None
     state: str | None = None
     batch_age: float | None = None
+    batch_idle: float | None = None
     stop_request_age: float | None = None
     stop_requested_by: str | None = None
     failure: str | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from medallion_ops.alerts.alert import Level
 from medallion_ops.monitor.limits import Limits, ServiceLevels
 from medallion_ops.monitor.observation import DatasetObservation, GoldObservation, Observation
+from medallion_store.stop_request import FORGOTTEN_AFTER
 
 ENOUGH_RECORDS = 100
 """A share of fewer recent records says nothing."""
@@ -118,15 +119,16 @@ def _stream(seen: DatasetObservation, limits: Limits) -> Iterator[Problem]:
             f"See the run of {name}_streaming, and `python -m medallion_ops.control show {name}`.",
             name,
         )
-    elif is_wanted and stream.batch_age is not None and stream.batch_age > settings.batch_minutes * 60:
+    elif is_wanted and _exceeds(stream.batch_idle, settings.batch_idle_minutes * 60):
         yield Problem(
             "batch_hangs",
-            f"A micro-batch of {name} has been under way for {_span(stream.batch_age)}.",
+            f"A micro-batch of {name} has been under way for {_span(stream.batch_age)}, and no task of it "
+            f"has finished for {_span(stream.batch_idle)}.",
             waits,
             "See the driver's log: executors, broker, lake. A hanging driver is ended and started again.",
             name,
         )
-    if stream.stop_request_age is not None and stream.stop_request_age > settings.stop_request_hours * 3600:
+    if _exceeds(stream.stop_request_age, FORGOTTEN_AFTER.total_seconds()):
         yield Problem(
             "stop_request",
             f"The stream of {name} has been stopped for {_span(stream.stop_request_age)}, as "

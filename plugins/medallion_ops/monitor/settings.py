@@ -8,6 +8,9 @@ from typing import ClassVar
 
 from medallion_ops import setting_fields as f
 
+POOL = "monitor"
+"""A pool of one slot in Airflow: the monitor runs while every other slot is taken."""
+
 
 @dataclass(frozen=True)
 class MonitorSettings(f.Section):
@@ -22,12 +25,12 @@ class MonitorSettings(f.Section):
         default="120",
         example="60",
     )
-    batch_minutes: int = f.setting(
-        "BATCH_LIMIT_MINUTES",
+    batch_idle_minutes: int = f.setting(
+        "BATCH_IDLE_LIMIT_MINUTES",
         partial(f.whole_number, at_least=1, at_most=1_440),
-        "a micro-batch that takes longer is an incident",
-        default="15",
-        example="30",
+        "a micro-batch of which no Spark task has finished for longer is an incident",
+        default="5",
+        example="3",
     )
     gold_run_minutes: int = f.setting(
         "GOLD_RUN_LIMIT_MINUTES",
@@ -35,13 +38,6 @@ class MonitorSettings(f.Section):
         "a gold run that takes longer, a question to people not counted, is an incident",
         default="30",
         example="60",
-    )
-    stop_request_hours: int = f.setting(
-        "STOP_REQUEST_LIMIT_HOURS",
-        partial(f.whole_number, at_least=0, at_most=720),
-        "a stop request that no one takes back for longer is an incident",
-        default="4",
-        example="12",
     )
     disk_free_percent: int = f.setting(
         "DISK_FREE_PERCENT",

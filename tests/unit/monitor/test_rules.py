@@ -74,9 +74,9 @@ def test_a_platform_that_has_not_begun_is_no_problem() -> None:
     ("changes", "code"),
     [
         ({"heartbeat_age": 121}, "stream_silent"),
-        ({"state": "working", "batch_age": 901}, "batch_hangs"),
+        ({"state": "working", "batch_age": 901, "batch_idle": 301}, "batch_hangs"),
         ({"failure": "batch 7: LeaseError"}, "stream_failed"),
-        ({"stop_request_age": 4 * 3600 + 1}, "stop_request"),
+        ({"stop_request_age": 3 * 3600 + 1}, "stop_request"),
         ({"backlog_age": 301, "backlog_records": 5}, "silver_stale"),
         ({"latency_p95": 301}, "latency"),
         ({"recent": Counts(read=10, silver=10, lost=1)}, "loss"),
@@ -92,7 +92,7 @@ def test_a_stream_that_was_asked_to_stop_is_not_silent() -> None:
 
 
 def test_a_stream_that_is_silent_is_not_reported_as_a_hanging_batch_too() -> None:
-    assert stream(heartbeat_age=3000, state="working", batch_age=3000) == ["stream_silent"]
+    assert stream(heartbeat_age=3000, state="working", batch_age=3000, batch_idle=3000) == ["stream_silent"]
 
 
 def test_two_thousand_events_rejected_in_a_row_are_a_problem() -> None:
