@@ -17,7 +17,6 @@ from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Dataset
 from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
-from medallion_ops.gold_database import gold_connection
 from medallion_ops.monitor import host_view, incidents, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
 from medallion_ops.monitor.kafka_view import backlog
@@ -36,6 +35,7 @@ from medallion_store.control_files import control_files
 from medallion_store.heartbeat import WORKING, heartbeat_age
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.postgres import gold_connection
 from medallion_store.stop_request import stop_request_of
 from medallion_store.utc_time import age_seconds
 

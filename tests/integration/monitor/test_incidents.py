@@ -16,7 +16,7 @@ from medallion_ops.alerts.sending import entries
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.monitor import incidents
 from medallion_ops.monitor.rules import Problem
-from medallion_ops.setting_fields import Secret
+from medallion_store.secret import Secret
 from settings_of_tests import settings
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
