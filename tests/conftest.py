@@ -31,7 +31,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderS
 @pytest.fixture(scope="session")
 def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
     """One broker for the whole run; a test that kills it starts it again."""
-    server = BrokerServer(tmp_path_factory.mktemp("broker"))
+    # Topics that are compacted are so within a second, not after 15.
+    server = BrokerServer(tmp_path_factory.mktemp("broker"), {"log.cleaner.backoff.ms": "500"})
     try:
         server.start()
         yield server

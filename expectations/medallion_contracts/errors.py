@@ -49,6 +49,10 @@ class StreamError(MedallionError):
     """The streaming job must stop: going on would lose, repeat or hide records."""
 
 
+class RecordsLost(StreamError):
+    """The broker no longer has records that were never read; names their offsets and how many they are."""
+
+
 class BalanceError(StreamError):
     """The counts of a micro-batch do not add up; the checkpoint has not moved."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 MALFORMED = "malformed"
 """Not one strict JSON object in UTF-8."""
 FUTURE = "future"
 """The event time is later than the broker's or the batch's clock allows."""
+FUTURE_TOLERANCE = timedelta(minutes=5)
+"""How far an event time may be ahead of the clock it is measured by before it counts as `future`."""
 CONFLICT = "conflict"
 """The same key as an accepted version, with other content."""
 CONTRACT_CHANGED = "contract_changed"

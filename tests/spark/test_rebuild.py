@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,8 @@ from medallion_store.lease import Lease, lease_holder
 
 FIRST = log_of([event("c1", 0), event("c2", 0, tenure=40), event("c3", 5), event("c4", -10), b"{"])
 """Two good ones and c3; c4 is late."""
+# The producer's word for when it was: no event of theirs is judged by it, not even again.
+FIRST[2] = replace(FIRST[2], timestamp=datetime(1970, 1, 21, tzinfo=UTC), timestamp_type=0)
 SECOND = log_of(
     [
         event("c1", 0),  # a duplicate of the batch before
@@ -33,6 +36,7 @@ SECOND = log_of(
     ],
     first_offset=5,
 ) + log_of([event("r1", 0), event("c4", -10)], topic="customers_replay")
+SECOND[4] = replace(SECOND[4], timestamp=datetime(9999, 1, 1, tzinfo=UTC), timestamp_type=0)
 
 
 @pytest.fixture

@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 from pyspark.sql import SparkSession
 
-from kafka_log import event
 from medallion_contracts.errors import LeaseError, StreamError
-from medallion_contracts.loader import load_dataset
-from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.stream import query
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.query import Stream
-from medallion_spark.stream.source import KafkaAccess, earliest_offsets
+from medallion_spark.stream.source import KafkaAccess
+from medallion_spark.stream.topic_log import BrokerLog
 from medallion_store.folder_files import FolderFiles
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import Lease, lease_holder
-
-PATIENCE_SECONDS = 240
-
-
-class Topics:
-    """Two topics of the test's own, and a producer."""
-
-    def __init__(self, broker: str) -> None:
-        mark = uuid.uuid4().hex[:8]
-        self.broker = broker
-        self.dataset = replace(
-            load_dataset("customers"), topic=f"customers-{mark}", replay_topic=f"replay-{mark}"
-        )
-        log_append = {"message.timestamp.type": "LogAppendTime"}
-        KafkaAdminClient(bootstrap_servers=broker).create_topics(
-            [NewTopic(topic, 2, 1, topic_configs=log_append) for topic in self._names]
-        )
-        self._producer = KafkaProducer(bootstrap_servers=broker, acks="all")
-
-    @property
-    def _names(self) -> tuple[str, str]:
-        return self.dataset.topic, self.dataset.replay_topic
-
-    def send(self, count: int, name: str, *, replayed: bool = False) -> None:
-        """Good events of as many customers, dated now."""
-        now = datetime.now(UTC) - timedelta(seconds=10)
-        for number in range(count):
-            customer = f"{name}{number}"
-            value = json.dumps(event(customer, updated_at=now.isoformat())).encode()
-            self._producer.send(self._names[replayed], key=customer.encode(), value=value)
-        self._producer.flush()
+from stream_runs import Topics, ledger, read, running, stream, wait_for
 
 
 @pytest.fixture
@@ -72,57 +30,6 @@ def topics(broker: str) -> Topics:
 @pytest.fixture
 def paths(tmp_path: Path) -> LakePaths:
     return LakePaths(str(tmp_path / "lake"), "customers")
-
-
-def stream(spark: SparkSession, topics: Topics, paths: LakePaths, **options: Any) -> Stream:
-    return Stream(
-        spark,
-        topics.dataset,
-        LakeAccess(paths.root),
-        KafkaAccess(topics.broker),
-        StreamOptions(**{"trigger_seconds": 0.5, "submission": "token", **options}),
-    )
-
-
-@contextmanager
-def running(driver: Stream, paths: LakePaths) -> Iterator[None]:
-    """The driver in a thread of its own, ended by a stop request."""
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            driver.run()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        FolderFiles().write(paths.stop_request, {"by": "test"})
-        thread.join(PATIENCE_SECONDS)
-        FolderFiles().delete(paths.stop_request)
-    assert not thread.is_alive()
-    assert errors == []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.3)
-
-
-def ledger(paths: LakePaths) -> list[dict[str, Any]]:
-    if not Path(paths.ledger, "_delta_log").exists():
-        return []
-    rows: list[dict[str, Any]] = DeltaTable(paths.ledger).to_pyarrow_table().to_pylist()
-    return sorted(rows, key=lambda row: row["sequence"])
-
-
-def read(paths: LakePaths) -> int:
-    return sum(row["read"] for row in ledger(paths))
 
 
 def files(paths: LakePaths) -> set[str]:
@@ -158,7 +65,7 @@ def test_from_kafka_to_the_lake_over_a_restart(spark: SparkSession, topics: Topi
     assert sorted(row["customer_id"] for row in silver if row["_topic"] == topics.dataset.topic) == sorted(
         [*(f"a{n}" for n in range(40)), *(f"b{n}" for n in range(25))]
     )
-    assert earliest_offsets(spark, KafkaAccess(topics.broker), topics.dataset.topic) == {0: 0, 1: 0}
+    assert BrokerLog(spark, KafkaAccess(topics.broker)).starts(topics.dataset.topic) == {0: 0, 1: 0}
 
 
 def test_a_stop_request_that_is_there_already_starts_nothing(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,9 @@ def test_the_numbers_of_the_ledger(lake: TestLake) -> None:
 
 
 def test_offsets_the_broker_no_longer_has_are_lost_not_gaps(lake: TestLake) -> None:
+    lake.restart(on_data_loss="count")
     lake.send(log_of([event("c1", 0)]))
-    lake.earliest = {0: 8}
+    lake.log.first_kept = {0: 8}
     row = lake.send(log_of([event("c2", 0)], first_offset=10))
     assert row is not None
     assert (row.gaps, row.lost) == (2, 7)
@@ -148,6 +150,42 @@ def test_a_partition_that_is_split_over_tasks_is_refused_not_judged(
     lateness = Lateness("customers", timedelta(minutes=10), {})
     with pytest.raises(Exception, match="order of offsets"):
         parse_records(merged, DATASET, clock=NOON, lateness=lateness).collect()
+
+
+_RECORD_TIMES = (
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC),  # -1: "no time"
+    datetime(1970, 1, 21, 15, 40, tzinfo=UTC),  # seconds for milliseconds
+    NOON + timedelta(days=1, minutes=-1),
+    datetime(2100, 1, 1, tzinfo=UTC),
+    datetime(9999, 12, 31, tzinfo=UTC),
+)
+
+
+def test_a_producers_record_time_rejects_no_good_event(lake: TestLake) -> None:
+    good = [event(f"c{number}", 60 * 24 - number) for number in range(len(_RECORD_TIMES))]
+    records = [
+        replace(record, timestamp=time, timestamp_type=0)
+        for record, time in zip(log_of(good), _RECORD_TIMES, strict=True)
+    ]
+    row = lake.send(records)
+    assert row is not None
+    assert row.silver == len(good), "the batch's clock alone says what the future is"
+    assert [row["timestamp"] for row in sorted(lake.rows("bronze"), key=lambda row: row["offset"])] == list(
+        _RECORD_TIMES
+    )
+    assert {row["timestamp_type"] for row in lake.rows("bronze")} == {0}
+    assert row.event_to_silver_p50 == row.event_to_silver_max == 60, "of the one time that can be true"
+    ahead = event("d", 60 * 24 + 6)
+    row = lake.send(
+        log_of([ahead], first_offset=9, timestamp_type=0, timestamp=_RECORD_TIMES[-1])
+        + log_of([ahead], first_offset=0, partition=1, timestamp_type=0, timestamp=_RECORD_TIMES[0])
+    )
+    assert row is not None
+    assert row.rejected_by_reason == {"future": 2}
+    assert row.event_to_silver_p50 is None
+    early = log_of([event("e", 60 * 24)], partition=2, timestamp=lake.clock - timedelta(minutes=6))
+    assert (lake.send(early) or row).rejected_by_reason == {"future": 1}, "the broker's own clock counts"
 
 
 def test_unknown_fields_can_be_rejected(lake: TestLake) -> None:
@@ -178,7 +216,15 @@ def _log(partition: int, deeds: list[Any]) -> list[Record]:
             # Few distinct minutes, so that keys repeat.
             minute = 6 * (number // 2) + jitter // 5 * 5
             values.append(event(f"{partition}/{customer}", minute, tenure=variant))
-    return log_of(values, partition=partition)
+    return log_of(values, partition=partition, **_record_times(partition))
+
+
+def _record_times(partition: int) -> dict[str, Any]:
+    """The broker's time in one partition, in the others a producer's: right, behind and ahead."""
+    if partition % 4 == 0:
+        return {}
+    times = (NOON, datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
+    return {"timestamp_type": 0, "timestamp": times[partition % 4 - 1]}
 
 
 @settings(

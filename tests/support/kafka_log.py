@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.ledger import Ledger, LedgerRow
 from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.planned_offsets import Plan
+from medallion_spark.stream.topic_log import TopicLog, Where
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 
@@ -63,6 +65,7 @@ class Record:
     topic: str = "customers"
     partition: int = 0
     timestamp: datetime = NOON + timedelta(days=1)
+    timestamp_type: int = 1
     headers: tuple[tuple[str, bytes | None], ...] | None = None
 
     @property
@@ -95,7 +98,7 @@ def frame_of(spark: SparkSession, records: Sequence[Record]) -> DataFrame:
             record.value,
             *record.coordinates,
             record.timestamp,
-            1,
+            record.timestamp_type,
             None if record.headers is None else list(record.headers),
         )
         groups.setdefault((record.topic, record.partition), []).append(row)
@@ -103,6 +106,35 @@ def frame_of(spark: SparkSession, records: Sequence[Record]) -> DataFrame:
         return spark.createDataFrame([], KAFKA_SCHEMA)
     tasks = spark.sparkContext.parallelize(list(groups.values()), len(groups))
     return spark.createDataFrame(tasks.flatMap(list), KAFKA_SCHEMA)
+
+
+def _plan_of(records: Sequence[Record]) -> Plan:
+    """A plan that begins and ends with the records of each partition."""
+    offsets: dict[Where, list[int]] = {}
+    for record in records:
+        offsets.setdefault((record.topic, record.partition), []).append(record.offset)
+    return {where: range(min(its), max(its) + 1) for where, its in offsets.items()}
+
+
+@dataclass
+class HandMadeLog:
+    """The broker's side of hand-made records: `first_kept` by partition, and where there are records."""
+
+    first_kept: dict[int, int] = field(default_factory=dict)
+    records: dict[Where, set[int]] = field(default_factory=dict)
+    compacted: bool = False
+
+    def starts(self, topic: str) -> Mapping[int, int]:
+        """See TopicLog."""
+        return {partition: self.first_kept.get(partition, 0) for partition in range(100)}
+
+    def is_compacted(self, topic: str) -> bool:
+        """See TopicLog."""
+        return self.compacted
+
+    def first_record(self, where: Where, offsets: range) -> int | None:
+        """See TopicLog."""
+        return min((offset for offset in self.records.get(where, ()) if offset in offsets), default=None)
 
 
 class TestLake:
@@ -115,6 +147,8 @@ class TestLake:
         spark: SparkSession,
         lake: Path | LakeAccess,
         dataset: Dataset,
+        *,
+        topic_log: TopicLog | None = None,
         **options: Any,
     ) -> None:
         self.spark = spark
@@ -127,7 +161,9 @@ class TestLake:
         self.tables.prepare()
         self.ledger.prepare()
         self.clock = NOON + timedelta(days=1)
-        self.earliest: dict[int, int] = {}
+        self.log = HandMadeLog()
+        self.topic_log: TopicLog = topic_log or self.log
+        self.planned: Plan | None = None
         self.next_batch = 0
         self.restart(**options)
 
@@ -140,14 +176,20 @@ class TestLake:
             self.tables,
             self.ledger,
             query_id,
-            earliest=lambda _: self.earliest,
+            log=self.topic_log,
+            plan=lambda *_: self.planned,
             guard=lambda: None,
             clock=lambda: self.clock,
         )
 
-    def send(self, records: Sequence[Record], *, batch_id: int | None = None) -> LedgerRow | None:
-        """Process the records as the next micro-batch (or as `batch_id`, again)."""
+    def send(
+        self, records: Sequence[Record], *, batch_id: int | None = None, planned: Plan | None = None
+    ) -> LedgerRow | None:
+        """Process the records as the next micro-batch (or as `batch_id`, again), planned so."""
         number = self.next_batch if batch_id is None else batch_id
+        self.planned = _plan_of(records) if planned is None else planned
+        for record in records:
+            self.log.records.setdefault((record.topic, record.partition), set()).add(record.offset)
         row = self.batches.process(frame_of(self.spark, records), number)
         self.next_batch = number + 1
         return row

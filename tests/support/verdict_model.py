@@ -10,6 +10,7 @@ from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Dataset
 
 TOLERANCE = timedelta(minutes=5)
+LOG_APPEND_TIME = 1
 
 
 def verdicts_of(
@@ -26,7 +27,8 @@ def verdicts_of(
         moment = judgement.fields.get(dataset.event_time)
         is_late = False
         if isinstance(moment, datetime):
-            if moment > min(record.timestamp, clock) + TOLERANCE:
+            is_brokers = record.timestamp_type == LOG_APPEND_TIME
+            if moment > (min(record.timestamp, clock) if is_brokers else clock) + TOLERANCE:
                 reasons.append("future")
             else:
                 source = record.topic, record.partition

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from medallion_contracts.errors import ParameterError
+from medallion_contracts.reasons import FUTURE_TOLERANCE
 
 MAX_COUNT = 100_000_000
 MAX_RATE = 1_000_000
 MAX_CUSTOMERS = 10_000_000
-FUTURE_TOLERANCE = timedelta(minutes=5)
-"""How far ahead of the clock an event may be before the stream rejects it as `future`."""
 
 
 class Source(StrEnum):

@@ -13,7 +13,7 @@ from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILV
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.source import RECORD_COLUMNS
 from medallion_spark.verdicts.deduplicate import COORDINATES
-from medallion_spark.verdicts.parse import parse_records
+from medallion_spark.verdicts.parse import LOG_APPEND_TIME, parse_records
 
 _ARRIVAL = ("ingested_at", *COORDINATES)
 """The order in which the stream judged records: by batch, then as within a batch."""
@@ -35,10 +35,14 @@ def judge_again(stored: DataFrame, dataset: Dataset, options: StreamOptions, now
     Returns:
         COORDINATES, `ingest_date`, and the structs `before` and `after` of `verdict` and `reasons`.
     """
-    records = stored.withColumnRenamed("timestamp_type", "timestampType").select(
-        *(name for name in RECORD_COLUMNS if name != "timestamp"),
-        # The earlier of the broker's and the batch's clock is what the future was measured from.
-        F.least("timestamp", "ingested_at").alias("timestamp"),
+    is_brokers = F.col("timestamp_type") == LOG_APPEND_TIME
+    records = stored.select(
+        *(name for name in RECORD_COLUMNS if name not in ("timestamp", "timestampType")),
+        # What the future was measured from: the batch's clock, or the broker's where that was earlier.
+        F.when(is_brokers, F.least("timestamp", "ingested_at"))
+        .otherwise(F.col("ingested_at"))
+        .alias("timestamp"),
+        F.lit(LOG_APPEND_TIME).alias("timestampType"),
         *("ingested_at", "ingest_date", "_query_id", "_batch_id"),
         F.struct("verdict", "reasons").alias("before"),
     )

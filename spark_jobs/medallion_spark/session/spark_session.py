@@ -24,6 +24,9 @@ _SETTINGS = {
     # Partitioned writes keep some files open instead of sorting first.
     "spark.sql.maxConcurrentOutputFileWriters": "64",
     "spark.sql.parquet.compression.codec": "zstd",
+    # As our own writer does it. Spark's default counts nanoseconds, which other readers take for 64 bits: the
+    # time of a record, which its producer may have set to anything, would come back as another one.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.hadoop.parquet.compression.codec.zstd.level": "1",
     # Without checksum files beside the lake's: delta-rs replaces files of the log and knows nothing of those,
     # and Delta takes a wrong one for a damaged log that it reads three times.

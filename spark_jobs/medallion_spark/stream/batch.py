@@ -11,7 +11,8 @@ What a kill leaves behind, and what the next run does:
 | before the ledger's commit | all rows | derives, skips both appends, adds the row |
 | after the ledger, before Spark's commit | everything | sees the ledger and does nothing |
 
-A batch that is there already must bring the records it brought then; a checkpoint from a backup does not.
+A batch that is there already must be planned as it was then; a checkpoint from a backup is not. It needs none
+of its records: retention may have removed them from Kafka meanwhile.
 
 Two drivers of one query: the lease keeps the second out; should it fail, a transaction id lets only one
 commit each table, and the other driver stops because the commit is not its own.
@@ -21,12 +22,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
@@ -34,9 +34,12 @@ from medallion_spark.lake.tables import StreamTables
 from medallion_spark.stream import batch_balance
 from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
 from medallion_spark.stream.batch_writer import MOST_NAMES
-from medallion_spark.stream.ledger import Ledger, LedgerRow, PartitionOffsets, StreamPosition
+from medallion_spark.stream.ledger import Ledger, LedgerRow, PartitionOffsets, Sources, StreamPosition
+from medallion_spark.stream.offset_account import OffsetAccount
 from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.planned_offsets import Plan
 from medallion_spark.stream.table_writes import TableWrites, app_id
+from medallion_spark.stream.topic_log import TopicLog, Where
 from medallion_spark.verdicts.batch_verdicts import Batch, Judged, Verdicts, utc_time
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,9 @@ class MicroBatches:
         tables: prepared.
         ledger: prepared.
         query_id: of Spark's checkpoint.
-        earliest: first offsets that the broker has, by partition of a topic.
+        log: what the broker says of the topics' logs.
+        plan: gives the offsets planned for a batch, by its id and the partitions that the ledger has; None
+            when that is not known.
         guard: called right before each commit; raises when this driver may not write (any more).
         clock: gives the time, UTC.
     """
@@ -66,7 +71,8 @@ class MicroBatches:
         ledger: Ledger,
         query_id: str,
         *,
-        earliest: Callable[[str], Mapping[int, int]],
+        log: TopicLog,
+        plan: Callable[[int, Collection[Where]], Plan | None],
         guard: Callable[[], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -76,7 +82,8 @@ class MicroBatches:
         self._tables = tables
         self._ledger = ledger
         self._query_id = query_id
-        self._earliest = earliest
+        self._offsets = OffsetAccount(log, may_lose=options.on_data_loss == "count")
+        self._plan = plan
         self._clock = clock
         self._writes = TableWrites(spark, dataset, tables, query_id, guard, self._verdicts.remember)
         self._carried: StreamPosition = ledger.carried()
@@ -99,7 +106,7 @@ class MicroBatches:
         """
         if self._last_batch is not None and batch_id <= self._last_batch:
             until = {where: source.until_offset for where, source in self._carried.sources.items()}
-            _refuse_others(records, until, batch_id, is_older=batch_id < self._last_batch)
+            self._refuse_others(until, batch_id, is_older=batch_id < self._last_batch)
             logger.info("batch %d is in the ledger already", batch_id)
             return None
         started, clock = time.monotonic(), self._clock()
@@ -109,14 +116,15 @@ class MicroBatches:
                 ((row["topic"], row["partition"]), row["largest_offset"] + 1)
                 for row in judged.summary.sources
             ]
-            _refuse_others(records, dict(sorted(held)), batch_id)
+            self._refuse_others(dict(sorted(held)), batch_id)
         else:
             batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks)
             judged = self._verdicts.judge(records, batch)
         try:
-            if judged.numbers.read == 0:
-                return None  # offsets without records: the next batch counts them
-            row = self._write(judged, batch_id, clock, started)
+            sources = self._account(judged, batch_id)
+            if all(source.from_offset == source.until_offset for source in sources.values()):
+                return None  # the first batch of topics without records
+            row = self._write(judged, sources, batch_id, clock, started)
         finally:
             judged.release()
         self._ledger.append(row)
@@ -125,9 +133,41 @@ class MicroBatches:
         logger.info("%s", _line(row))
         return row
 
-    def _write(self, judged: Judged, batch_id: int, clock: datetime, started: float) -> LedgerRow:
+    def _account(self, judged: Judged, batch_id: int) -> Sources:
+        carried = self._carried.sources
+
+        def holes(where: Where) -> list[range]:
+            return batch_balance.find_holes(judged.records, where)
+
+        plan = self._plan(batch_id, carried)
+        rows = judged.summary.sources
+        return self._offsets.account(rows, carried, plan, holes, is_derived=judged.is_derived)
+
+    def _refuse_others(self, until: Mapping[Where, int], batch_id: int, *, is_older: bool = False) -> None:
+        """A batch that is run again brings the records it brought before: it is recognised by its id alone.
+
+        A checkpoint from a backup, or one that lost its offsets, counts from an older id and plans other
+        ranges: taken for done, their records would be lost. What is planned is compared, and nothing read.
+        """
+        plan = self._plan(batch_id, until) or {}
+        beyond = {where: range(until.get(where, its.start), its.stop) for where, its in plan.items()}
+        others = [
+            f"{topic}-{partition}"
+            for (topic, partition), offsets in sorted(beyond.items())
+            # Where a batch ends with a transaction's marker, a plan may go beyond its last record.
+            if offsets and self._offsets.refuse_records((topic, partition), offsets) is not None
+        ]
+        if others or is_older:
+            what = f" and brings records of {', '.join(others)} that no batch has taken in" if others else ""
+            raise StreamError(
+                f"batch {batch_id} is done already{what}: Spark's checkpoint is older than the ledger (from "
+                "a backup, or in part deleted); move it away and start with --recover-from-ledger"
+            )
+
+    def _write(
+        self, judged: Judged, sources: Sources, batch_id: int, clock: datetime, started: float
+    ) -> LedgerRow:
         numbers = judged.numbers
-        sources = batch_balance.account(judged.summary.sources, self._carried.sources, self._earliest)
         written, commits = self._writes.append_all(judged, batch_id)
         silver_at = self._clock()
         # The longest waits belong to the earliest arrivals.
@@ -149,6 +189,7 @@ class MicroBatches:
             rejected=numbers.verdicts[REJECTED],
             gaps=sum(source.gaps for source in sources.values()),
             lost=sum(source.lost for source in sources.values()),
+            compacted=sum(source.compacted for source in sources.values()),
             rejected_by_reason=_most_frequent(written.by_reason),
             unknown_fields=_most_frequent(written.unknown),
             with_unknown_fields=numbers.with_unknown,
@@ -157,28 +198,6 @@ class MicroBatches:
             event_to_silver_p50=p50,
             event_to_silver_p95=p95,
             event_to_silver_max=longest,
-        )
-
-
-def _refuse_others(
-    records: DataFrame, until: Mapping[tuple[str, int], int], batch_id: int, *, is_older: bool = False
-) -> None:
-    """A batch that is run again brings the records it brought before: it is recognised by its id alone.
-
-    A checkpoint from a backup, or one that lost its offsets, counts from an older id and plans other ranges:
-    taken for done, their records would be lost.
-    """
-    if "offset" not in records.columns:
-        return  # a recovery: it reads none
-    largest = records.groupBy("topic", "partition").agg(F.max("offset").alias("last")).collect()
-    others = [f"{row[0]}-{row[1]}" for row in largest if row["last"] >= until.get((row[0], row[1]), 0)]
-    if others or is_older:
-        what = (
-            f" and brings records of {', '.join(sorted(others))} that no batch has taken in" if others else ""
-        )
-        raise StreamError(
-            f"batch {batch_id} is done already{what}: Spark's checkpoint is older than the ledger (from a "
-            "backup, or in part deleted); move it away and start with --recover-from-ledger"
         )
 
 
@@ -192,7 +211,8 @@ def _in_order(sources: Iterable[PartitionOffsets]) -> tuple[PartitionOffsets, ..
 
 
 def _wait(arrival: int | None, until: datetime) -> float | None:
-    return None if arrival is None else (until - utc_time(arrival)).total_seconds()
+    # A producer's clock may be ahead of ours.
+    return None if arrival is None else max(0.0, (until - utc_time(arrival)).total_seconds())
 
 
 def _line(row: LedgerRow) -> str:
@@ -202,5 +222,5 @@ def _line(row: LedgerRow) -> str:
         f"batch {row.batch_id}: read {row.read} = silver {row.silver} + duplicate {row.duplicate} "
         f"+ late {row.late} + rejected {row.rejected}{f' ({reasons_})' if reasons_ else ''}"
         f"{', from bronze' if row.is_derived else ''} in {row.duration_seconds:.1f} s; "
-        f"event to silver p95 {waits}; gaps {row.gaps}, lost {row.lost}"
+        f"event to silver p95 {waits}; gaps {row.gaps}, compacted {row.compacted}, lost {row.lost}"
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
@@ -13,7 +14,6 @@ from pyspark.sql import functions as F
 
 from medallion_contracts.errors import BalanceError, StreamError
 from medallion_contracts.model import Dataset
-from medallion_spark.stream.ledger import PartitionOffsets, Sources
 from medallion_spark.verdicts.parse import key_mismatch
 
 SILVER, DUPLICATE, LATE, REJECTED = "silver", "duplicate", "late", "rejected"
@@ -97,6 +97,19 @@ def _length(value: Column) -> Column:
     return F.coalesce(F.octet_length(value), F.lit(0))
 
 
+def find_holes(records: DataFrame, where: tuple[str, int]) -> list[range]:
+    """The offsets between a batch's first and last record of a partition at which it has none.
+
+    Args:
+        records: of the batch.
+        where: topic and partition.
+    """
+    mine = records.where((F.col("topic") == where[0]) & (F.col("partition") == where[1]))
+    offsets = np.sort(mine.select("offset").toArrow()["offset"].to_numpy())
+    ends = np.flatnonzero(np.diff(offsets) > 1)
+    return [range(int(offsets[end]) + 1, int(offsets[end + 1])) for end in ends]
+
+
 @dataclass(frozen=True)
 class BatchCounts:
     """Counts of a batch."""
@@ -150,52 +163,6 @@ def check_one_task_each(rows: Sequence[Row]) -> None:
             f"{', '.join(sorted(split))} was read by several tasks, so lateness was judged wrongly: "
             "remove the source option minPartitions"
         )
-
-
-def account(
-    rows: Sequence[Row], carried: Sources, earliest: Callable[[str], Mapping[int, int]]
-) -> dict[tuple[str, int], PartitionOffsets]:
-    """What the batch did with each Kafka partition's offsets.
-
-    Args:
-        rows: sources of the batch's summary.
-        carried: of the ledger's newest row.
-        earliest: asks the broker for the first offset it still has, by partition of a topic; only called when
-            offsets are missing at the beginning.
-
-    Raises:
-        BalanceError: offsets were read that an earlier batch had accounted for, or more than there can be.
-    """
-    sources = {
-        key: PartitionOffsets(
-            key[0], key[1], source.until_offset, source.until_offset, watermark=source.watermark
-        )
-        for key, source in carried.items()
-    }
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["topic"], row["partition"]), []).append(row)
-    for (topic, partition), group in groups.items():
-        first = min(row["smallest_offset"] for row in group)
-        until = max(row["largest_offset"] for row in group) + 1
-        read = sum(row["rows"] for row in group)
-        before = sources.get((topic, partition))
-        expected = before.from_offset if before else first
-        missing = until - expected - read
-        if first < expected or missing < 0:
-            raise BalanceError(
-                f"{topic}-{partition}: {read} records at offsets {first} to {until - 1}, "
-                f"but the ledger says all before {expected} are done: offsets were read twice"
-            )
-        lost = 0
-        if first > expected:
-            lost = max(0, min(earliest(topic).get(partition, expected), first) - expected)
-        marks = [row["watermark"] for row in group] + [before.watermark if before else None]
-        known = [mark for mark in marks if mark is not None]
-        sources[topic, partition] = PartitionOffsets(
-            topic, partition, expected, until, read, missing - lost, lost, max(known, default=None)
-        )
-    return sources
 
 
 def check_balance(numbers: BatchCounts) -> None:

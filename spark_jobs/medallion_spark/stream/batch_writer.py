@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pickle import dumps, loads
 
 import numpy as np
@@ -23,6 +24,8 @@ from medallion_spark.verdicts.deduplicate import COORDINATES
 
 MOST_NAMES = 50
 """Most reasons or unknown fields that a ledger row names."""
+_EARLIEST_ARRIVAL = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+_CLOCKS_DIFFER = round(reasons.FUTURE_TOLERANCE.total_seconds()) * 1_000_000
 _MOST_NAMES_OF_A_TASK = 20 * MOST_NAMES
 """Their counts are exact while there are no more of them than this."""
 _MOST_RANKS = 1001
@@ -50,7 +53,8 @@ class Written:
     """What a pass found and wrote.
 
     `files` are not committed. `by_reason` counts the rejected, `unknown` the unknown fields; `arrivals` are
-    Kafka's times (microseconds since the epoch) of silver's records, each for `weights` of them.
+    Kafka's times (microseconds since the epoch) of silver's records, each for `weights` of them, without the
+    times that cannot be true.
     """
 
     files: dict[str, list[DataFile]]
@@ -165,7 +169,7 @@ class _Task:
             self._writers[name].add(rows)
         self._by_reason = _most(self._by_reason + _counts(_column(judged, "reasons", REJECTED)))
         self._unknown = _most(self._unknown + _counts(judged["unknown"]))
-        self._arrivals.append(_column(judged, "timestamp", SILVER).cast(pa.int64()).to_numpy())
+        self._arrivals.append(_arrivals(judged))
 
     def close(self) -> Written:
         """Write the rest; gives everything."""
@@ -179,6 +183,17 @@ class _Task:
             sample,
             np.full(ranks, len(arrivals) / ranks if ranks else 0.0),
         )
+
+
+def _arrivals(judged: pa.Table) -> npt.NDArray[np.int64]:
+    """Kafka's times of silver's records; those that no clock can have shown at the arrival say nothing.
+
+    A producer may set the time of a record (CreateTime): to 0, to seconds, to a time far ahead.
+    """
+    times = _column(judged, "timestamp", SILVER).cast(pa.int64()).to_numpy()
+    judged_at = _column(judged, "ingested_at", SILVER).cast(pa.int64()).to_numpy()
+    found: npt.NDArray[np.int64] = times[(times >= _EARLIEST_ARRIVAL) & (times <= judged_at + _CLOCKS_DIFFER)]
+    return found
 
 
 def _column(judged: pa.Table, name: str, verdict: str) -> pa.ChunkedArray:

@@ -25,6 +25,7 @@ SOURCE_TYPE = pa.struct(
         ("gaps", pa.int64()),
         ("lost", pa.int64()),
         ("watermark", _MOMENT),
+        ("compacted", pa.int64()),
     ]
 )
 COMMIT_TYPE = pa.struct([("table", pa.string()), ("version", pa.int64()), ("rows", pa.int64())])
@@ -54,6 +55,7 @@ LEDGER_SCHEMA = pa.schema(
         ("event_to_silver_p50", pa.float64()),
         ("event_to_silver_p95", pa.float64()),
         ("event_to_silver_max", pa.float64()),
+        ("compacted", pa.int64()),
     ]
 )
 
@@ -63,8 +65,10 @@ class PartitionOffsets:
     """One Kafka partition after a batch.
 
     Offsets from `from_offset` up to, not including, `until_offset` are accounted for by the batch: `read`
-    records, `gaps` offsets that never held one, `lost` offsets that the broker no longer had. A batch that
-    read nothing of a partition repeats its `until_offset` and `watermark`, so the newest row says it all.
+    records, `gaps` offsets that hold none for a reader of committed records, `lost` offsets that the broker
+    no longer had, `compacted` offsets whose records a compacted topic may have removed before they were
+    read. A batch that read nothing of a partition repeats its `until_offset` and `watermark`, so the newest
+    row says it all.
     """
 
     topic: str
@@ -75,6 +79,7 @@ class PartitionOffsets:
     gaps: int = 0
     lost: int = 0
     watermark: datetime | None = None
+    compacted: int = 0
 
 
 Sources = Mapping[tuple[str, int], PartitionOffsets]
@@ -82,7 +87,8 @@ Sources = Mapping[tuple[str, int], PartitionOffsets]
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """A row of the ledger; times are UTC, `event_to_silver_*` seconds from Kafka's timestamp to the commit.
+    """A row of the ledger; times are UTC, `event_to_silver_*` seconds from Kafka's timestamp to the commit
+    (of records whose timestamp can be true; None when there are none).
 
     `is_derived`: the verdicts were read from bronze, where a run that did not finish had put them.
     """
@@ -111,6 +117,7 @@ class LedgerRow:
     event_to_silver_p50: float | None
     event_to_silver_p95: float | None
     event_to_silver_max: float | None
+    compacted: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,11 @@ class Ledger:
             return StreamPosition()
         newest = pc.max(sequences).as_py()
         row = table.to_table(columns=["sources"], filter=pc.field("sequence") == newest).to_pylist()[0]
-        sources = [PartitionOffsets(**source) for source in row["sources"]]
+        # Rows of before a column was added have none of it: its default is what they meant.
+        sources = [
+            PartitionOffsets(**{name: value for name, value in source.items() if value is not None})
+            for source in row["sources"]
+        ]
         return StreamPosition(newest, {(source.topic, source.partition): source for source in sources})
 
     def append(self, row: LedgerRow) -> None:
@@ -170,6 +181,7 @@ class Ledger:
             self._path,
             pa.Table.from_pylist([content], schema=LEDGER_SCHEMA),
             mode="append",
+            schema_mode="merge",  # a ledger of before a column was added
             storage_options=self._storage,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(_app_id(row.query_id), row.batch_id)]

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+from medallion_spark.stream.topic_log import HeldBack, Where
+
 _MOMENT = pa.timestamp("us", tz="UTC")
 PROGRESS_SCHEMA = pa.schema(
     [
@@ -21,6 +23,8 @@ PROGRESS_SCHEMA = pa.schema(
         ("processed_rows_per_second", pa.float64()),
         ("lag_records", pa.int64()),
         ("duration_ms", pa.map_(pa.string(), pa.int64())),
+        ("held_back", pa.int64()),
+        ("last_stable_offsets", pa.map_(pa.string(), pa.int64())),
     ]
 )
 
@@ -36,8 +40,14 @@ class ProgressTable:
         """Create the table unless it is there."""
         DeltaTable.create(self._path, schema=PROGRESS_SCHEMA, mode="ignore", storage_options=self._storage)
 
-    def append(self, progress: Mapping[str, Any]) -> None:
-        """Add one StreamingQueryProgress (as its JSON)."""
+    def append(self, progress: Mapping[str, Any], held_back: Mapping[Where, HeldBack]) -> None:
+        """Add one StreamingQueryProgress.
+
+        Args:
+            progress: as its JSON.
+            held_back: what open transactions keep from being read; it is lag, too.
+        """
+        waiting = sum(held.offsets for held in held_back.values())
         row = {
             "at": datetime.now(UTC),
             "query_id": progress["id"],
@@ -45,19 +55,25 @@ class ProgressTable:
             "input_rows": progress["numInputRows"],
             "input_rows_per_second": _number(progress.get("inputRowsPerSecond")),
             "processed_rows_per_second": _number(progress.get("processedRowsPerSecond")),
-            "lag_records": lag_records(progress),
+            "lag_records": lag_records(progress) + waiting,
             "duration_ms": list(progress.get("durationMs", {}).items()),
+            "held_back": waiting,
+            "last_stable_offsets": [
+                (f"{topic}-{partition}", held.last_stable_offset)
+                for (topic, partition), held in held_back.items()
+            ],
         }
         write_deltalake(
             self._path,
             pa.Table.from_pylist([row], schema=PROGRESS_SCHEMA),
             mode="append",
+            schema_mode="merge",  # a table of before a column was added
             storage_options=self._storage,
         )
 
 
 def lag_records(progress: Mapping[str, Any]) -> int:
-    """Offsets that the broker has and the query has not read yet, over all partitions."""
+    """Offsets that the broker serves and the query has not read yet, over all partitions."""
     lag = 0
     for source in progress.get("sources", []):
         read, newest = _offsets(source.get("endOffset")), _offsets(source.get("latestOffset"))

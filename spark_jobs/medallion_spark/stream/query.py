@@ -27,9 +27,13 @@ from medallion_spark.stream.hang_guard import HangGuard
 from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.liveness import HeartbeatThread
 from medallion_spark.stream.options import StreamOptions
+from medallion_spark.stream.planned_offsets import PlannedOffsets
 from medallion_spark.stream.progress import ProgressTable
+from medallion_spark.stream.read_failures import reading_failure
 from medallion_spark.stream.recovery import last_query, offsets_after, recover
-from medallion_spark.stream.source import KafkaAccess, earliest_offsets, read_stream
+from medallion_spark.stream.source import KafkaAccess, read_stream
+from medallion_spark.stream.topic_log import BrokerLog
+from medallion_spark.stream.topic_watch import TopicWatch
 from medallion_store.control_files import ControlFiles, control_files
 from medallion_store.heartbeat import ENDED, STARTING, STOPPED, WAITING, WORKING
 from medallion_store.lake_login import delta_storage_options
@@ -85,6 +89,9 @@ class Stream:
         self._progress = ProgressTable(self._paths.progress, storage)
         self._ledger = Ledger(self._paths.ledger, storage)
         self._tables = stream_tables(self._paths, dataset, lake)
+        self._log = BrokerLog(spark, kafka)
+        self._topic_watch = TopicWatch(self._log, self._topics)
+        self._planned = PlannedOffsets(spark, self._paths.checkpoint)
         self._batches: MicroBatches | None = None
         self._query: StreamingQuery | None = None
         self._busy = threading.Lock()
@@ -130,6 +137,7 @@ class Stream:
             if self._query is None or not self._query.isActive:
                 # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
                 self._lease.release()
+                self._log.close()
 
     def _is_wanted(self) -> bool:
         """Whether this driver is the one that was submitted last, and was not asked to stop since."""
@@ -158,6 +166,7 @@ class Stream:
             self._tables.prepare()
             self._ledger.prepare()
             self._progress.prepare()
+            self._topic_watch.start()
             return self._start(self._starting_offsets())
         except LeaseError:
             raise  # silver is held by another: the next start finds it otherwise
@@ -192,7 +201,7 @@ class Stream:
         carried = self._ledger.carried()
         if not carried.sources:
             return None
-        partitions = {topic: earliest_offsets(self._spark, self._kafka, topic) for topic in self._topics}
+        partitions = {topic: self._log.starts(topic) for topic in self._topics}
         return offsets_after(carried, partitions)
 
     @property
@@ -240,9 +249,9 @@ class Stream:
             else:
                 row = self._batches.process(records, batch_id)
         except BaseException as error:
-            self._error = error
+            self._error = self._reading_failure(error) or error
             if not isinstance(error, LeaseError):  # that is not the batch's fault
-                self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(error))
+                self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(self._error))
             raise
         self._state["state"] = WAITING
         if row is not None:
@@ -262,7 +271,8 @@ class Stream:
             self._tables,
             self._ledger,
             query_id,
-            earliest=lambda topic: earliest_offsets(self._spark, self._kafka, topic),
+            log=self._log,
+            plan=self._planned.plan,
             guard=self._lease.check,
         )
 
@@ -278,6 +288,7 @@ class Stream:
             except StreamingQueryException as error:
                 self._explain(error)
                 return
+            self._topic_watch.look()
             reported = self._report(query, reported)
             if self._is_stop_requested():
                 self._stop(query)
@@ -308,7 +319,7 @@ class Stream:
             content: Mapping[str, Any] = json.loads(progress.json)
             if content["batchId"] > reported and content["numInputRows"] > 0:
                 try:
-                    self._progress.append(content)
+                    self._progress.append(content, self._topic_watch.held_back)
                 except (DeltaError, OSError) as error:
                     # Records matter more than figures, and the next look tries again.
                     logger.warning("progress could not be written: %s", reason_of(error))
@@ -327,17 +338,29 @@ class Stream:
             raise StreamError(
                 f"a batch failed and will be run again: {reason_of(self._error)}"
             ) from self._error
+        refused = self._reading_failure(error)
         reason = (
-            f"the query ended outside of a batch: {_first_line(str(error))}; "
-            f"is the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) there, "
-            f"and are {self._paths.checkpoint} and its offsets still valid?"
+            str(refused)
+            if refused
+            else (
+                f"the query ended outside of a batch: {_first_line(str(error))}; "
+                f"is the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) there, "
+                f"and are {self._paths.checkpoint} and its offsets still valid?"
+            )
         )
         if not self._attempts.failed_outside(reason):
-            raise ServiceUnavailable(reason) from error
+            raise (refused or ServiceUnavailable(reason)) from error
         logger.error("gave up: %s", reason)
 
     def _end_if_hanging(self) -> None:
         self._hang_guard.end_if_hanging(self._heartbeat_thread.beat)
+
+    def _reading_failure(self, error: BaseException) -> StreamError | None:
+        carried = self._ledger.carried().sources
+        plan = self._planned.plan(int(self._state.get("batch_id", 0)), carried) or {}
+        planned = {where: offsets.start for where, offsets in plan.items()}
+        done = {where: source.until_offset for where, source in carried.items()}
+        return reading_failure(error, {**planned, **done}, self._log)
 
     def _is_stop_requested(self) -> bool:
         request = self._stops.current()
@@ -346,6 +369,7 @@ class Stream:
     def _heartbeat(self) -> dict[str, Any]:
         return {
             **self._state,
+            **self._topic_watch.content(),
             "owner": self._lease.owner,
             "submission": self._options.submission,
             "driver_id": cluster_driver_id(),

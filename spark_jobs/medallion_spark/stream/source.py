@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -24,6 +23,9 @@ RECORD_COLUMNS = (
     "headers",
 )
 """Columns of a Kafka record as Spark's source gives them."""
+
+READ_COMMITTED = {"isolation.level": "read_committed"}
+"""A reader's setting: records of transactions that are open or were aborted are not served."""
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
@@ -139,7 +141,7 @@ def read_stream(
     fail_on_data_loss: bool,
     starting: Mapping[str, Mapping[str, int]] | None = None,
 ) -> DataFrame:
-    """The records of the topics as a stream of RECORD_COLUMNS.
+    """The committed records of the topics as a stream of RECORD_COLUMNS.
 
     minPartitions stays unset: one task reads one partition in the order of offsets, which lateness needs.
 
@@ -152,7 +154,7 @@ def read_stream(
         starting: offsets by topic and partition where a new checkpoint begins; default: the earliest.
     """
     reader = spark.readStream.format("kafka")
-    for name, value in client_options(kafka).items():
+    for name, value in {**client_options(kafka), **READ_COMMITTED}.items():
         reader = reader.option(f"kafka.{name}", value)
     return (
         reader.option("subscribe", ",".join(topics))
@@ -163,26 +165,3 @@ def read_stream(
         .load()
         .select(*RECORD_COLUMNS)
     )
-
-
-def earliest_offsets(spark: SparkSession, kafka: KafkaAccess, topic: str) -> dict[int, int]:
-    """The first offset that the broker still has, by partition of the topic."""
-    jvm: Any = spark._jvm
-    properties = jvm.java.util.Properties()
-    for name, value in client_options(kafka).items():
-        properties.setProperty(name, value)
-    for side in ("key", "value"):
-        properties.setProperty(
-            f"{side}.deserializer", "org.apache.kafka.common.serialization.ByteArrayDeserializer"
-        )
-    consumer = jvm.org.apache.kafka.clients.consumer.KafkaConsumer(properties)
-    try:
-        partitions = jvm.java.util.ArrayList()
-        for info in consumer.partitionsFor(topic):
-            partitions.add(jvm.org.apache.kafka.common.TopicPartition(topic, info.partition()))
-        return {
-            entry.getKey().partition(): int(entry.getValue())
-            for entry in consumer.beginningOffsets(partitions).entrySet()
-        }
-    finally:
-        consumer.close()

@@ -103,6 +103,8 @@ class TableWrites:
 
     def _write_files(self, judged: Judged, parts: Sequence[_TableWrite]) -> Written:
         """The data files of the parts, in one pass over the records (two for a history of many hours)."""
+        if judged.numbers.read == 0:
+            return Written({})  # a batch of offsets without records
         partitions = len(silver_partitions.touched_partitions(judged.summary.hours, self._dataset))
         apart = [part for part in parts if part.name == "silver" and partitions > MANY_PARTITIONS]
         together = [part for part in parts if part not in apart]

@@ -27,9 +27,10 @@ from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Dataset
+from medallion_contracts.reasons import FUTURE_TOLERANCE
 
-FUTURE_TOLERANCE = timedelta(minutes=5)
-"""How far an event time may be ahead of the earlier of the broker's and the batch's clock."""
+LOG_APPEND_TIME = 1
+"""The timestampType of records that the broker's clock stamped; any other time is the producer's word."""
 
 Watermarks = Mapping[tuple[str, int], datetime]
 """Largest valid event time so far, by (topic, partition); UTC."""
@@ -78,7 +79,7 @@ def parse_records(
         StreamError: on an executor, when the records do not come in the order lateness needs.
     """
     judged = _judge_function(dataset, clock, lateness, reject_unknown)(
-        "topic", "partition", "offset", "timestamp", "value"
+        "topic", "partition", "offset", "timestamp", "timestampType", "value"
     )
     parts = ("fields", "defaulted", "unknown", "reasons", "event_time", "is_late")
     return records.withColumn("_judged", judged).select(
@@ -105,8 +106,8 @@ def _judge_function(
     def judge(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
         judging = _Judging(dataset, clock, reject_unknown)
         late = _LateTest(lateness) if lateness is not None else None
-        for topic, partition, offset, timestamp, value in batches:
-            result = judging.judge(timestamp, value)
+        for topic, partition, offset, timestamp, timestamp_type, value in batches:
+            result = judging.judge(timestamp, timestamp_type, value)
             is_late = (
                 late.test(topic, partition, offset, result["event_time"])
                 if late is not None
@@ -129,7 +130,7 @@ class _Judging:
         self._clock = _micros(clock)
         self._tolerance = round(FUTURE_TOLERANCE.total_seconds() * 1_000_000)
 
-    def judge(self, timestamp: pa.Array, value: pa.Array) -> dict[str, pa.Array]:
+    def judge(self, timestamp: pa.Array, timestamp_type: pa.Array, value: pa.Array) -> dict[str, pa.Array]:
         rows = len(value)
         plain, plain_fields = self._plain.parse(value)
         unusual = np.setdiff1d(np.arange(rows), plain, assume_unique=True)
@@ -142,7 +143,7 @@ class _Judging:
             fields = pa.concat_arrays([plain_fields, judged]).take(pa.array(order))
 
         times = _to_micros(fields.field(self._event_time))
-        is_future = times > np.minimum(_to_micros(timestamp), self._clock) + self._tolerance
+        is_future = times > self._now(timestamp, timestamp_type) + self._tolerance
         is_valid = (times != _NEVER) & ~is_future
         faults: list[tuple[str, ...]] = list(repeat((), rows))
         for row, judgement in zip(unusual, judgements, strict=True):
@@ -156,6 +157,11 @@ class _Judging:
             "reasons": pa.array(faults, _STRINGS),
             "event_time": pa.array(times, pa.timestamp("us", tz="UTC"), mask=~is_valid),
         }
+
+    def _now(self, timestamp: pa.Array, timestamp_type: pa.Array) -> _Micros:
+        """What the future is measured from: the batch's clock, or the broker's where that is earlier."""
+        is_brokers = pc.equal(timestamp_type, LOG_APPEND_TIME).to_numpy(zero_copy_only=False)
+        return np.where(is_brokers, np.minimum(_to_micros(timestamp), self._clock), self._clock)
 
 
 class _LateTest:

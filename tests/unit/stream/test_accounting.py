@@ -1,10 +1,9 @@
-"""The sums of a micro-batch: offsets, gaps, losses, balance."""
+"""The sums of a micro-batch: verdicts and their balance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,13 +13,11 @@ from medallion_contracts.loader import load_dataset
 from medallion_spark.lake.silver_partitions import partition_parts
 from medallion_spark.stream.batch_balance import (
     BatchCounts,
-    account,
     check_balance,
     check_one_task_each,
     check_written,
     count,
 )
-from medallion_spark.stream.ledger import PartitionOffsets
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -44,51 +41,6 @@ def group(partition: int, first: int, last: int, **changes: object) -> dict[str,
         "watermark": NOON,
         **changes,
     }
-
-
-def never_asked(_: str) -> Mapping[int, int]:
-    raise AssertionError("the broker is asked only when offsets are missing at the beginning")
-
-
-def test_consecutive_offsets_leave_no_gap() -> None:
-    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10, watermark=NOON)}
-    found = account([group(0, 10, 14)], carried, never_asked)
-    assert found["customers", 0] == PartitionOffsets("customers", 0, 10, 15, read=5, watermark=NOON)
-
-
-def test_a_partition_that_nothing_was_read_of_keeps_its_place_and_watermark() -> None:
-    carried = {("customers", 1): PartitionOffsets("customers", 1, 0, 10, 10, watermark=NOON)}
-    found = account([group(0, 5, 6)], carried, never_asked)
-    assert found["customers", 1] == PartitionOffsets("customers", 1, 10, 10, watermark=NOON)
-    assert found["customers", 0] == PartitionOffsets("customers", 0, 5, 7, read=2, watermark=NOON), (
-        "begins where it begins"
-    )
-
-
-def test_offsets_without_records_are_gaps_or_lost() -> None:
-    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10)}
-    inside = account([group(0, 10, 19, rows=7)], carried, never_asked)["customers", 0]
-    assert (inside.gaps, inside.lost) == (3, 0)
-    before = account([group(0, 15, 19)], carried, lambda _: {0: 13})["customers", 0]
-    assert (before.gaps, before.lost) == (2, 3)
-    all_lost = account([group(0, 15, 19)], carried, lambda _: {0: 900})["customers", 0]
-    assert (all_lost.gaps, all_lost.lost) == (0, 5), "never more than is missing"
-
-
-def test_a_watermark_never_goes_back() -> None:
-    later = NOON + timedelta(hours=1)
-    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10, watermark=later)}
-    assert account([group(0, 10, 14)], carried, never_asked)["customers", 0].watermark == later
-    assert (
-        account([group(0, 10, 14, watermark=None)], carried, never_asked)["customers", 0].watermark == later
-    )
-
-
-@pytest.mark.parametrize("rows", [[group(0, 9, 12)], [group(0, 10, 12, rows=4)]])
-def test_offsets_read_twice_are_an_error(rows: list[dict[str, Any]]) -> None:
-    carried = {("customers", 0): PartitionOffsets("customers", 0, 0, 10)}
-    with pytest.raises(BalanceError, match="customers-0"):
-        account(rows, carried, never_asked)
 
 
 def test_every_record_has_one_verdict() -> None:

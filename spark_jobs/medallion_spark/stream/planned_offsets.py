@@ -1,0 +1,68 @@
+"""The offsets that Spark planned for a micro-batch, from its checkpoint: known without reading a record.
+
+Spark writes `offsets/N` before batch N runs and keeps to it, whatever happens to the driver.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from medallion_spark.stream.topic_log import Where
+
+Plan = Mapping[Where, range]
+"""The offsets of a micro-batch by partition; an empty range where it reads nothing."""
+
+
+class PlannedOffsets:
+    """The plans in one checkpoint.
+
+    Args:
+        spark: the session.
+        checkpoint: its folder.
+    """
+
+    def __init__(self, spark: SparkSession, checkpoint: str) -> None:
+        self._jvm: Any = spark._jvm
+        self._conf = spark._jsc.hadoopConfiguration()
+        self._checkpoint = checkpoint
+
+    def plan(self, batch_id: int, known: Collection[Where]) -> Plan | None:
+        """The plan of a batch.
+
+        Args:
+            batch_id: Spark's.
+            known: partitions that the ledger has. One that appears beside them is new: all its records are
+                ours, so it is planned from offset 0, wherever its log begins by now.
+
+        Returns:
+            None when the checkpoint does not have it (any more).
+        """
+        until = self._offsets(f"offsets/{batch_id}")
+        start = self._offsets(f"offsets/{batch_id - 1}" if batch_id else "sources/0/0")
+        if until is None or start is None:
+            return None
+        if batch_id == 0 and known:  # a recovery: Spark began its new partitions where their logs begin
+            start = {where: offset for where, offset in start.items() if where in known}
+        return {where: range(start.get(where, 0), stop) for where, stop in until.items()}
+
+    def _offsets(self, name: str) -> dict[Where, int] | None:
+        """Offsets by partition, the last line of a file of the checkpoint."""
+        path = self._jvm.org.apache.hadoop.fs.Path(f"{self._checkpoint}/{name}")
+        system = path.getFileSystem(self._conf)
+        if not system.exists(path):
+            return None
+        stream = system.open(path)
+        try:
+            text = bytes(stream.readAllBytes()).decode()
+        finally:
+            stream.close()
+        topics = json.loads(text.rstrip().rpartition("\n")[2])
+        return {
+            (topic, int(partition)): int(offset)
+            for topic, offsets in topics.items()
+            for partition, offset in offsets.items()
+        }
