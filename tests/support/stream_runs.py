@@ -98,6 +98,8 @@ class Topics:
     def grow(self, partitions: int) -> None:
         """Add partitions to the main topic."""
         self.admin.create_partitions({self.dataset.topic: NewPartitions(total_count=partitions)})
+        wait_for(lambda: len(self._new_producer().partitions_for(self.dataset.topic) or ()) == partitions)
+        self._producer = self._new_producer()  # the one there does not ask for new ones at once
 
 
 def stream(spark: SparkSession, topics: Topics, paths: LakePaths, **options: Any) -> Stream:
