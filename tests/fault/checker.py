@@ -238,7 +238,7 @@ def _offset_problems(log: pd.DataFrame, ledger: pd.DataFrame) -> Iterator[str]:
     ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for source in itertools.chain.from_iterable(ledger["sources"] if len(ledger) else ()):
         start, until = source["from_offset"], source["until_offset"]
-        if until - start != source["read"] + source["gaps"] + source["lost"]:
+        if until - start != sum(source[name] for name in ("read", "gaps", "lost", "compacted")):
             yield f"{source['topic']}-{source['partition']}: offsets {start} to {until} are not accounted for"
         if until > start:
             ranges.setdefault((source["topic"], source["partition"]), []).append((start, until))

@@ -72,7 +72,7 @@ def batch_row(number: int, **counts: int) -> dict[str, object]:
         "late": 0,
         "rejected": 0,
         **counts,
-        "sources": [{**source, "read": 3, "gaps": 0, "lost": 0}],
+        "sources": [{**source, "read": 3, "gaps": 0, "lost": 0, "compacted": 0}],
     }
 
 
