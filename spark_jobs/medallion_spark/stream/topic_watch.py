@@ -13,7 +13,7 @@ from medallion_spark.stream.topic_log import BrokerLog, HeldBack, Retention, Whe
 
 logger = logging.getLogger(__name__)
 
-SHORT_RETENTION = timedelta(days=1)
+SHORT_RETENTION_MILLISECONDS = 24 * 3_600_000
 """A topic that keeps its records for less time loses some when the stream stands still for a day."""
 LOOK_SECONDS = 15
 """How often the broker is asked what open transactions hold back."""
@@ -91,8 +91,8 @@ def warnings(topic: str, retention: Retention) -> list[str]:
         )
     if "delete" not in retention.cleanup:
         return found
-    kept = timedelta(milliseconds=retention.milliseconds)
-    if timedelta(0) <= kept < SHORT_RETENTION:
+    if 0 <= retention.milliseconds < SHORT_RETENTION_MILLISECONDS:
+        kept = timedelta(milliseconds=retention.milliseconds)
         found.append(
             f"topic {topic} keeps records for {kept} only (retention.ms): a stream that stands still for "
             "longer loses some"

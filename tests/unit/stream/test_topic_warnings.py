@@ -1,0 +1,50 @@
+"""What is said of topics that may remove records before they are read, and of failures to read."""
+
+from __future__ import annotations
+
+import pytest
+
+from kafka_log import HandMadeLog
+from medallion_contracts.errors import RecordsLost
+from medallion_spark.stream.read_failures import reading_failure
+from medallion_spark.stream.topic_log import HeldBack, Retention
+from medallion_spark.stream.topic_watch import held_back_text, warnings
+
+WEEK, HOUR = 7 * 24 * 3_600_000, 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("retention", "expected"),
+    [
+        (Retention(frozenset({"delete"}), WEEK, -1), []),
+        (Retention(frozenset({"delete"}), -1, -1), []),
+        (Retention(frozenset({"delete"}), HOUR, -1), ["1:00:00"]),
+        (Retention(frozenset({"delete"}), WEEK, 1000), ["1000 bytes"]),
+        (Retention(frozenset({"compact"}), HOUR, 1000), ["is compacted"]),
+        (Retention(frozenset({"compact", "delete"}), 0, -1), ["is compacted", "0:00:00"]),
+        (Retention(frozenset({"delete"}), 2**63 - 1, -1), []),
+    ],
+)
+def test_compacted_and_short_lived_topics_are_named(retention: Retention, expected: list[str]) -> None:
+    found = warnings("customers", retention)
+    assert len(found) == len(expected)
+    for text, part in zip(found, expected, strict=True):
+        assert "topic customers" in text
+        assert part in text
+
+
+def test_lag_behind_a_transaction_says_so() -> None:
+    text = held_back_text(("customers", 3), HeldBack(100, 350))
+    for part in ("customers-3", "since offset 100", "250 offsets up to 350", "abort"):
+        assert part in text
+
+
+def test_what_cannot_be_read_is_named_by_its_coordinates() -> None:
+    spark_says = "Caused by: Record at topic t partition 2 offset 9 has timestamp value 99 that overflows"
+    error = reading_failure(ValueError(spark_says), {}, HandMadeLog())
+    assert "offset 9 of t-2 has the time 99" in str(error)
+    gone = ValueError("Some data may have been lost because they are not available in Kafka any more")
+    error = reading_failure(gone, {("customers", 0): 5}, HandMadeLog(first_kept={0: 8}))
+    assert isinstance(error, RecordsLost)
+    assert "offsets 5 to 7 of customers-0 are gone (3)" in str(error)
+    assert reading_failure(ValueError("disk on fire"), {("customers", 0): 5}, HandMadeLog()) is None
