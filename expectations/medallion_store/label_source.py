@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 AskPostgres = Callable[[Mapping[str, str], str], str | None]
 """Runs a query in the database that libpq parameters name; the text of its one value, or None: no answer."""
@@ -20,6 +20,7 @@ USERNAME, PASSWORD = "MEDALLION_CHURN_USERNAME", "MEDALLION_CHURN_PASSWORD"
 
 # Of the parameters in an address, those that libpq knows by the same name and meaning.
 _LIBPQ_TOO = ("sslmode", "sslrootcert")
+_SECRET_OPTION = re.compile(r"^[^=]*(user|uid|pass|pwd|secret|token|credential|sig|key)[^=]*=", re.IGNORECASE)
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 _SECONDS = 60
 _CHUNK_BYTES = 2**20
@@ -46,8 +47,8 @@ def jdbc_table(source: str) -> tuple[str, str | None]:
 def without_login(source: str) -> str:
     """The source for messages: no user, no password, no options but the table."""
     if not is_jdbc(source):
-        return source
-    parts = urlsplit(source.removeprefix("jdbc:"))
+        return source.partition("?")[0] if "://" in source else source
+    parts = urlsplit(source.removeprefix("jdbc:").partition(";")[0])
     kept = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "table"])
     host = parts.hostname or ""
     place = f"{host}:{parts.port}" if parts.port else host
@@ -55,11 +56,10 @@ def without_login(source: str) -> str:
 
 
 def has_login(source: str) -> bool:
-    """Whether an address of a database names its user or password."""
-    if not is_jdbc(source):
-        return False
-    parts = urlsplit(source.removeprefix("jdbc:"))
-    return "@" in parts.netloc or not {"user", "password"}.isdisjoint(dict(parse_qsl(parts.query)))
+    """Whether an address names a user or holds a password, key, token or signature."""
+    if any(_SECRET_OPTION.search(unquote(option)) for option in re.split(r"[?&;]", source)[1:]):
+        return True
+    return is_jdbc(source) and "@" in urlsplit(source.removeprefix("jdbc:")).netloc
 
 
 def label_source_version(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from medallion_store.postgres import parse_dsn
 from medallion_store.secret import Secret
 
 SUBJECT = "the settings are not valid"
+_HOST = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.%\w]+\]")
 
 
 # --- parsers: from text to a value; ValueError says what is expected and never repeats the text ------------
@@ -84,7 +86,7 @@ def servers(value: str) -> str:
     """`host:port`, several separated by commas; blanks around them are dropped."""
     for server in value.split(","):
         host, _, port = server.strip().rpartition(":")
-        if not host or not _port_is_valid(port):
+        if not _HOST.fullmatch(host) or not _port_is_valid(port):
             raise ValueError("must be host:port, several separated by commas")
     return ",".join(server.strip() for server in value.split(","))
 
@@ -98,12 +100,24 @@ def http_url(value: str) -> str:
         is_valid = False
     if not is_valid:
         raise ValueError("must be an http:// or https:// address")
-    return value.rstrip("/")
+    return link(value).rstrip("/")
+
+
+def link(value: str) -> str:
+    """An address that people are shown: it holds no login."""
+    try:
+        is_open = urlsplit(value).username is None
+    except ValueError:
+        is_open = False
+    if not is_open:
+        raise ValueError("must be an address without a login: it is shown in logs and mails")
+    return value
 
 
 def secret_url(value: str) -> Secret:
     """A web address that holds a key: never shown."""
-    http_url(value)
+    parts = urlsplit(value)
+    http_url(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
     return Secret(value)
 
 
@@ -124,6 +138,8 @@ def lake_uri(value: str) -> str:
     """A folder or an ADLS Gen2 address, without a trailing slash."""
     parts = urlsplit(value)
     is_azure = parts.scheme in ("abfss", "abfs") and bool(parts.username) and bool(parts.hostname)
+    if is_azure and (parts.password or parts.query or parts.fragment):
+        raise ValueError("must not hold a key: use MEDALLION_LAKE_AUTH and its settings")
     if not (value.startswith("/") or is_azure):
         raise ValueError(
             "must be an absolute folder or abfss://<container>@<account>.dfs.core.windows.net[/path]"
@@ -220,8 +236,8 @@ class Section:
             try:
                 values[attribute] = declaration.parse(given)
             except ValueError as error:
-                shown = "the value" if declaration.is_secret else repr(given)
-                problems.append(f"{declaration.name}: {shown} {error}")
+                # Never the value: what is wrong here may be a secret of another setting.
+                problems.append(f"{declaration.name}: the value {error}")
         if len(problems) > before:
             return None
         section = cls(**values)

@@ -235,7 +235,7 @@ class GoldSettings(f.Section):
     )
     data_docs_url: str | None = f.setting(
         "DATA_DOCS_URL",
-        f.text,
+        f.link,
         "address under which people open the Data Docs",
         example="https://docs.example.com/gate",
     )
@@ -244,7 +244,7 @@ class GoldSettings(f.Section):
         if self.churn_source and has_login(self.churn_source):
             # It is an argument of the Spark job, and named in gold.
             yield (
-                "MEDALLION_CHURN_SOURCE holds a login: put it into MEDALLION_CHURN_USERNAME and "
+                "MEDALLION_CHURN_SOURCE holds a login or a key: put it into MEDALLION_CHURN_USERNAME and "
                 "MEDALLION_CHURN_PASSWORD"
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from medallion_stack import demo, report
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.cli import set_up, start_all
 from medallion_stack.observe import GoldView, LakeView
-from medallion_stack.stack import Stack, down
+from medallion_stack.stack import TELCO, Stack, down
 from medallion_stack.state import State
 from medallion_stack.waiting import wait_until
 from services import Mail
@@ -99,6 +100,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     state = State(tmp_path_factory.mktemp("stack"))
     chosen = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MEDALLION_")}
     set_up()
+    state.folder.mkdir(exist_ok=True)
+    # A copy, for a test to break.
+    labels = shutil.copy(TELCO, state.folder / "labels.csv")
+    os.environ["MEDALLION_CHURN_SOURCE"] = str(labels)
     try:
         stack = start_all(state)
         settings = stack.airflow.settings
@@ -111,6 +116,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         )
     finally:
         down(state)
+        os.environ.pop("MEDALLION_CHURN_SOURCE", None)
         os.environ.update(chosen)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import SettingsError
-from medallion_ops.settings import KafkaSettings, LakeSettings, Settings, settings_table
+from medallion_ops.settings import SECTIONS, KafkaSettings, LakeSettings, Settings, settings_table
 from medallion_store.secret import Secret
 
 MARKED = "marked-5ecret"
@@ -162,6 +162,34 @@ def test_a_secret_is_never_shown_or_serialised() -> None:
 def test_a_wrong_secret_is_not_repeated_in_the_problem() -> None:
     (problem,) = problems_of(VALID | {"MEDALLION_GOLD_DSN": f"host=db password={MARKED}"})
     assert MARKED not in problem
+
+
+@pytest.mark.parametrize("name", sorted(VALID | EVENT_HUBS | AZURE_LAKE))
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey={MARKED}",
+        f"postgresql://writer:{MARKED}@db:5432/gold",
+        f"host=db password={MARKED}",
+        f"https://ops:{MARKED}@host:443",
+        f"{MARKED}:9092",
+        f"abfss://lake:{MARKED}@account.dfs.core.windows.net/x",
+        f"abfss://lake@account.dfs.core.windows.net/x?sig={MARKED}",
+        MARKED,
+    ],
+)
+def test_a_secret_in_the_wrong_setting_is_not_repeated_in_any_problem(name: str, value: str) -> None:
+    environ = VALID | EVENT_HUBS | AZURE_LAKE | {name: value}
+    problems: list[str] = []
+    for section in SECTIONS.values():
+        section.read(environ, problems)
+    assert MARKED not in str(problems)
+
+
+@pytest.mark.parametrize("name", ["SPARK_REST", "AIRFLOW_URL", "DATA_DOCS_URL"])
+def test_an_address_that_people_are_shown_holds_no_login(name: str) -> None:
+    (problem,) = problems_of(VALID | {f"MEDALLION_{name}": f"https://ops:{MARKED}@host/x"})
+    assert "without a login" in problem
 
 
 def test_the_readme_shows_the_table_of_settings_as_declared() -> None:

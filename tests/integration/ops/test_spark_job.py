@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -100,6 +101,24 @@ def test_a_job_gets_what_it_needs_and_its_last_numbers_are_the_result(
     assert numbers["cores"] == "1"
     assert numbers["secrets_file"] == [str(servers.cluster.secrets_file)]
     assert not [value for value in numbers["properties"] if "postgresql://" in value]
+
+
+def test_nothing_of_the_connection_is_echoed(
+    jobs: Path, servers: SparkServers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = {
+        "conn_type": "spark",
+        "host": servers.cluster.master_url,
+        "login": "marked-l0gin",
+        "password": "marked-5ecret",
+        "extra": {"spark-binary": "spark-submit", "token": "marked-t0ken"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(connection))
+    with caplog.at_level("DEBUG"), pytest.raises(AirflowException) as raised:
+        run(jobs, CRASHES)
+    assert "Spark-Submit cmd" in caplog.text, "there is something to look at"
+    assert "marked-" not in caplog.text
+    assert "marked-" not in str(raised.value)
 
 
 def test_a_job_that_gives_up_fails_its_task_with_its_own_words(jobs: Path) -> None:

@@ -71,6 +71,12 @@ def test_only_a_plain_table_of_postgres_is_asked(source: str) -> None:
         (f"{JDBC}&user=grace", True),
         ("jdbc:postgresql://grace:marked@db/crm?table=t", True),
         ("/data/user@host.csv", False),
+        ("/data/key=1;b.csv", False),
+        (f"{JDBC}&PASSWORD=marked", True),
+        (f"{JDBC}&pass%77ord=marked", True),
+        (f"{JDBC}&sslpassword=marked", True),
+        ("jdbc:sqlserver://db;databaseName=crm;user=grace;password=marked", True),
+        ("abfss://labels@account.dfs.core.windows.net/churn.csv?sv=1&sig=marked", True),
     ],
 )
 def test_a_login_in_an_address_is_noticed_and_never_shown(source: str, holds_one: bool) -> None:
