@@ -131,7 +131,10 @@ def test_right_parameters_are_taken(dag_bag: DagBag, dag_id: str, conf: dict[str
 def test_a_rebuild_of_gold_that_failed_is_not_triggered_again(dag_bag: DagBag) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
+    from medallion_ops.alerts.failures import AlreadyMailed
+
     task: Any = dag(dag_bag, "customers_rebuild").get_task("rebuild_gold")
-    with pytest.raises(AirflowFailException, match="customers_gold failed"):
+    assert issubclass(AlreadyMailed, AirflowFailException), "no retry"
+    with pytest.raises(AlreadyMailed, match="customers_gold failed"):
         task.execute_complete({}, ("trigger", {"run_ids": ["run"], "run": "failed"}))
     task.execute_complete({}, ("trigger", {"run_ids": ["run"], "run": "success"}))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from medallion_contracts.errors import MedallionError
 from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.mail import task_link
@@ -20,6 +22,10 @@ _UNFINISHED = {
     "all_tasks_deadlocked": "none of its tasks can go on",
 }
 """Airflow's words for the end of a run that no task's failure explains, and ours."""
+
+
+class AlreadyMailed(AirflowFailException):
+    """A failure whose cause another task has mailed: a second mail says nothing new. It is not retried."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def mail_failure(context: Mapping[str, Any]) -> None:
 
     An alert that cannot be sent or kept is an error in the task's log; the task has failed already.
     """
+    if isinstance(context.get("exception"), AlreadyMailed):
+        return
     try:
         alerts = AlertSettings.from_environment()
         send(failure_alert(context, alerts), alerts)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException
+
+from medallion_ops.alerts.failures import AlreadyMailed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,9 +23,9 @@ class TriggeredRunOperator(TriggerDagRunOperator):
         """See TriggerDagRunOperator.
 
         Raises:
-            AirflowFailException: the run failed.
+            AlreadyMailed: the run failed.
         """
         try:
             super().execute_complete(context, event)
         except AirflowException as failed:
-            raise AirflowFailException(str(failed)) from failed
+            raise AlreadyMailed(str(failed)) from failed

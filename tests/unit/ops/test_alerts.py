@@ -12,7 +12,14 @@ import pytest
 from medallion_contracts.errors import GoldError, SettingsError
 from medallion_ops.alerts import webhook
 from medallion_ops.alerts.alert import Alert, Level
-from medallion_ops.alerts.failures import failure_alert, mail_unfinished_run, reason, unfinished_run_alert
+from medallion_ops.alerts.failures import (
+    AlreadyMailed,
+    failure_alert,
+    mail_failure,
+    mail_unfinished_run,
+    reason,
+    unfinished_run_alert,
+)
 from medallion_ops.alerts.mail import Mail, message, render
 from settings_of_tests import settings
 
@@ -105,6 +112,16 @@ def test_a_run_that_ended_without_a_failed_task_is_mailed_with_its_last_task(end
 def test_a_run_with_a_failed_task_is_not_mailed_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medallion_ops.alerts.failures.send", lambda *mail: pytest.fail("one mail a cause"))
     mail_unfinished_run({"dag": Task(), "run_id": Task().run_id, "reason": "task_failure"})
+
+
+def test_a_failure_that_another_task_has_mailed_is_not_mailed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent_alerts: list[Alert] = []
+    monkeypatch.setattr("medallion_ops.alerts.failures.send", lambda alert, alerts: sent_alerts.append(alert))
+    monkeypatch.setenv("MEDALLION_ALERT_TO", "data@example.com")
+    mail_failure({"ti": Task(), "exception": AlreadyMailed("customers_gold failed")})
+    assert sent_alerts == []
+    mail_failure({"ti": Task(), "exception": GoldError("this one is new")})
+    assert len(sent_alerts) == 1
 
 
 def test_a_task_that_was_killed_has_no_message() -> None:
