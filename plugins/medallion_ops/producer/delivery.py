@@ -26,7 +26,7 @@ _MOST_BYTES_IN_FLIGHT = 32 * 1024 * 1024
 FLUSH_TIMEOUT_SECONDS = DELIVERY_MS / 1000 + 10
 """Seconds after which everything sent is acknowledged or given up."""
 SHUTDOWN_TIMEOUT_SECONDS = 20.0
-"""Seconds to wait for what is under way when a run shall end now, by a signal or an error."""
+"""Seconds to wait for what is under way when a run has to end now, by a signal or an error."""
 
 
 @dataclass(frozen=True)

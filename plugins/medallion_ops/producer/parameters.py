@@ -1,4 +1,4 @@
-"""What a run of the producer shall send, checked as a whole before anything is sent."""
+"""What a run of the producer sends, checked as a whole before anything is sent."""
 
 from __future__ import annotations
 
