@@ -114,6 +114,27 @@ def test_a_batch_that_bronze_has_takes_no_other_records_for_its_own(
     lake.check()
 
 
+def test_what_became_of_its_offsets_stands_when_their_records_expire(
+    lake: TestLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.restart(on_data_loss="count")
+    lake.log.first_kept = {0: 3}
+    planned = {("customers", 0): range(20)}
+    records = [FIRST[0], *log_of([event("c2", 25)], first_offset=15)]
+    records[0] = replace(records[0], offset=10)
+    with monkeypatch.context() as patch:
+        _die_at(lake, "silver", patch)
+        with pytest.raises(_Died):
+            lake.send(records, planned=planned)
+    lake.log.first_kept = {0: 1000}
+    lake.restart(on_data_loss="fail")
+    row = lake.send(records, batch_id=0, planned=planned)
+    assert row is not None
+    assert (row.is_derived, row.read, row.lost, row.gaps) == (True, 2, 3, 15)
+    assert row.sources[0].until_offset == 20
+    lake.check()
+
+
 @pytest.mark.parametrize("point", ["silver", "quarantine", "ledger"])
 def test_verdicts_stand_when_the_contract_changed_meanwhile(
     lake: TestLake, point: str, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
@@ -162,7 +163,7 @@ class LakeTable:
         log = self.log()
         if log.transaction_version(app_id) == FENCED:
             return False
-        self._commit(log, [], Transaction(app_id, FENCED), f"{app_id} is closed")
+        self._commit(log, [], Transaction(app_id, FENCED), f"{app_id} is closed", {})
         return True
 
     @property
@@ -170,8 +171,16 @@ class LakeTable:
         """How `data_files` writes this table's files."""
         return FileLayout(self.path, self.access, self.schema, self.partitioned_by, self.statistics)
 
-    def append(self, files: Sequence[DataFile], app_id: str, batch_id: int) -> Commit:
+    def append(
+        self, files: Sequence[DataFile], app_id: str, batch_id: int, notes: Mapping[str, str] | None = None
+    ) -> Commit:
         """Append the files as the app's batch; a batch that is there already is left as it is.
+
+        Args:
+            files: written already.
+            app_id: whose batch it is.
+            batch_id: its id.
+            notes: kept with the commit, for `note`.
 
         Raises:
             StreamError: another driver has committed the batch meanwhile.
@@ -183,7 +192,7 @@ class LakeTable:
         label = f"{_label(app_id, batch_id)}{uuid.uuid4().hex}"
         try:
             # On top of the very log looked at above: a commit of the same app in between is a conflict.
-            self._commit(log, files, Transaction(app_id, batch_id), label)
+            self._commit(log, files, Transaction(app_id, batch_id), label, notes or {})
         except CommitFailedError as error:
             raise StreamError(
                 f"{self.path}: the commit of batch {batch_id} failed ({error}): another driver writes for "
@@ -192,7 +201,12 @@ class LakeTable:
         return self.committed(app_id, batch_id, label)
 
     def _commit(
-        self, log: DeltaTable, files: Sequence[DataFile], transaction: Transaction, label: str
+        self,
+        log: DeltaTable,
+        files: Sequence[DataFile],
+        transaction: Transaction,
+        label: str,
+        notes: Mapping[str, str],
     ) -> None:
         now = written_at()
         log.create_write_transaction(
@@ -203,6 +217,7 @@ class LakeTable:
             commit_properties=CommitProperties(
                 # As Spark's own commits tell it in the table's history.
                 custom_metadata={
+                    **notes,
                     "userMetadata": label,
                     "operationMetrics": {
                         "numFiles": str(len(files)),
@@ -220,17 +235,28 @@ class LakeTable:
         Raises:
             StreamError: there is no such commit.
         """
-        wanted = label or _label(app_id, batch_id)
+        entry = self._entry(label or _label(app_id, batch_id))
+        if entry is None:
+            raise StreamError(
+                f"{self.path} has no commit of batch {batch_id} by this driver: "
+                "another one writes for the same query"
+            )
+        rows = int(entry["operationMetrics"]["numOutputRows"])
+        return Commit(self.name, int(entry["version"]), rows)
+
+    def note(self, app_id: str, batch_id: int, name: str) -> str | None:
+        """What was noted with the commit of the app's batch; None when it has no such note."""
+        note = (self._entry(_label(app_id, batch_id)) or {}).get(name)
+        return None if note is None else str(note)
+
+    def _entry(self, label: str) -> Mapping[str, Any] | None:
+        """The newest commit whose label begins so, as the table's history tells it."""
         log = self.log()
         for limit in (20, None):
             for entry in log.history(limit):
-                if str(entry.get("userMetadata", "")).startswith(wanted):
-                    rows = int(entry["operationMetrics"]["numOutputRows"])
-                    return Commit(self.name, int(entry["version"]), rows)
-        raise StreamError(
-            f"{self.path} has no commit of batch {batch_id} by this driver: "
-            "another one writes for the same query"
-        )
+                if str(entry.get("userMetadata", "")).startswith(label):
+                    return entry
+        return None
 
 
 def _label(app_id: str, batch_id: int) -> str:

@@ -36,6 +36,7 @@ from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILV
 from medallion_spark.stream.batch_writer import MOST_NAMES
 from medallion_spark.stream.ledger import Ledger, LedgerRow, PartitionOffsets, Sources, StreamPosition
 from medallion_spark.stream.offset_account import OffsetAccount
+from medallion_spark.stream.offset_notes import SOURCES_NOTE, accounted_before, note_of
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.planned_offsets import Plan
 from medallion_spark.stream.table_writes import TableWrites, app_id
@@ -112,16 +113,13 @@ class MicroBatches:
         started, clock = time.monotonic(), self._clock()
         if self._tables.bronze.holds(app_id(self._query_id, self._tables.bronze), batch_id):
             judged = self._verdicts.derive(self._query_id, batch_id)
-            held = [
-                ((row["topic"], row["partition"]), row["largest_offset"] + 1)
-                for row in judged.summary.sources
-            ]
-            self._refuse_others(dict(sorted(held)), batch_id)
+            accounted = self._accounted(batch_id)
+            self._refuse_others(_ends(judged, accounted), batch_id)
         else:
             batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks)
-            judged = self._verdicts.judge(records, batch)
+            judged, accounted = self._verdicts.judge(records, batch), {}
         try:
-            sources = self._account(judged, batch_id)
+            sources = accounted or self._account(judged, batch_id)
             if all(source.from_offset == source.until_offset for source in sources.values()):
                 return None  # the first batch of topics without records
             row = self._write(judged, sources, batch_id, clock, started)
@@ -132,6 +130,12 @@ class MicroBatches:
         self._last_batch = batch_id
         logger.info("%s", _line(row))
         return row
+
+    def _accounted(self, batch_id: int) -> Sources:
+        """What was noted of the offsets when bronze took the batch in, if it fits the ledger."""
+        bronze = self._tables.bronze
+        note = bronze.note(app_id(self._query_id, bronze), batch_id, SOURCES_NOTE)
+        return accounted_before(note, self._carried.sources) if note else {}
 
     def _account(self, judged: Judged, batch_id: int) -> Sources:
         carried = self._carried.sources
@@ -168,7 +172,8 @@ class MicroBatches:
         self, judged: Judged, sources: Sources, batch_id: int, clock: datetime, started: float
     ) -> LedgerRow:
         numbers = judged.numbers
-        written, commits = self._writes.append_all(judged, batch_id)
+        notes = {SOURCES_NOTE: note_of(sources)}
+        written, commits = self._writes.append_all(judged, batch_id, notes)
         silver_at = self._clock()
         # The longest waits belong to the earliest arrivals.
         p50, p95, longest = (_wait(written.arrival(share), silver_at) for share in (0.5, 0.05, 0.0))
@@ -199,6 +204,13 @@ class MicroBatches:
             event_to_silver_p95=p95,
             event_to_silver_max=longest,
         )
+
+
+def _ends(judged: Judged, accounted: Sources) -> dict[Where, int]:
+    """Where a batch of bronze ends in each partition: with its last record, unless more is known."""
+    rows = sorted(judged.summary.sources, key=lambda row: int(row["largest_offset"]))
+    last = {(row["topic"], row["partition"]): row["largest_offset"] + 1 for row in rows}
+    return {**last, **{where: source.until_offset for where, source in accounted.items()}}
 
 
 def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:

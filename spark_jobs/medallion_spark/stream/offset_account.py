@@ -25,7 +25,7 @@ from medallion_spark.stream.ledger import PartitionOffsets, Sources
 from medallion_spark.stream.planned_offsets import Plan
 from medallion_spark.stream.topic_log import LogStartMoved, TopicLog, Where
 
-MOST_ASKED = 100
+MOST_ASKED = 20
 """So many holes within a batch the broker is asked about, the largest; each takes some milliseconds."""
 
 Row = Mapping[str, Any]
@@ -76,7 +76,7 @@ class OffsetAccount:
         for row in rows:
             groups.setdefault((row["topic"], row["partition"]), []).append(row)
         planned = _known_of(plan or {}, groups) if is_derived else plan or {}
-        sources = {where: _untouched(source) for where, source in carried.items()}
+        sources = {where: untouched(source) for where, source in carried.items()}
         found: list[_Hole] = []
         for where in sorted({*groups, *planned}):
             source, its_holes = _partition(where, groups.get(where, []), carried, planned.get(where), holes)
@@ -87,7 +87,8 @@ class OffsetAccount:
 
     def refuse_records(self, where: Where, offsets: range) -> int | None:
         """The first of the offsets at which the broker has a record; None when it has none (any more)."""
-        return self._first_record(_Hole(where, offsets, was_passed=False))[0]
+        hole = _Hole(where, offsets, was_passed=False)
+        return self._first_record(hole, self._log.starts(where[0]))[0]
 
     def _settle(self, holes: Sequence[_Hole], sources: dict[Where, PartitionOffsets]) -> None:
         """Add what each hole is to its partition."""
@@ -99,7 +100,7 @@ class OffsetAccount:
             topic, partition = hole.where
             gone = _below(starts[topic].get(partition, hole.offsets.stop), hole.offsets)
             if hole in asked:
-                record, gone = self._first_record(hole)
+                record, gone = self._first_record(hole, starts[topic])
                 if record is not None:
                     raise StreamError(_passed_over(hole, record))
             # With failOnDataLoss Spark's reader stops below the log's start: what it passed was there then.
@@ -120,15 +121,15 @@ class OffsetAccount:
                 }
             )
 
-    def _first_record(self, hole: _Hole) -> tuple[int | None, range]:
+    def _first_record(self, hole: _Hole, starts: Mapping[int, int]) -> tuple[int | None, range]:
         """The first record that the broker serves in a hole, and the offsets below the log's start."""
         topic, partition = hole.where
         while True:
-            gone = _below(self._log.starts(topic).get(partition, hole.offsets.stop), hole.offsets)
+            gone = _below(starts.get(partition, hole.offsets.stop), hole.offsets)
             try:
                 return self._log.first_record(hole.where, hole.offsets[len(gone) :]), gone
             except LogStartMoved:
-                continue  # each time it is a later one
+                starts = self._log.starts(topic)  # each time it is a later one
 
 
 def refuse_losses(lost: Mapping[Where, range]) -> None:
@@ -173,7 +174,8 @@ def _known_of(plan: Plan, groups: Mapping[Where, Sequence[Row]]) -> Plan:
     return {where: range(start, start) for where, start in starts.items()}
 
 
-def _untouched(source: PartitionOffsets) -> PartitionOffsets:
+def untouched(source: PartitionOffsets) -> PartitionOffsets:
+    """A partition after a batch that reads nothing of it."""
     until = source.until_offset
     return PartitionOffsets(source.topic, source.partition, until, until, watermark=source.watermark)
 

@@ -29,6 +29,7 @@ class PlannedOffsets:
         self._jvm: Any = spark._jvm
         self._conf = spark._jsc.hadoopConfiguration()
         self._checkpoint = checkpoint
+        self._newest: tuple[int, dict[Where, int]] | None = None
 
     def plan(self, batch_id: int, known: Collection[Where]) -> Plan | None:
         """The plan of a batch.
@@ -41,13 +42,19 @@ class PlannedOffsets:
         Returns:
             None when the checkpoint does not have it (any more).
         """
-        until = self._offsets(f"offsets/{batch_id}")
-        start = self._offsets(f"offsets/{batch_id - 1}" if batch_id else "sources/0/0")
+        until, start = self._offsets(f"offsets/{batch_id}"), self._start(batch_id)
         if until is None or start is None:
             return None
+        self._newest = batch_id, until
         if batch_id == 0 and known:  # a recovery: Spark began its new partitions where their logs begin
             start = {where: offset for where, offset in start.items() if where in known}
         return {where: range(start.get(where, 0), stop) for where, stop in until.items()}
+
+    def _start(self, batch_id: int) -> dict[Where, int] | None:
+        """Where the batch before ends: read already, as a rule."""
+        if self._newest is not None and self._newest[0] == batch_id - 1:
+            return self._newest[1]
+        return self._offsets(f"offsets/{batch_id - 1}" if batch_id else "sources/0/0")
 
     def _offsets(self, name: str) -> dict[Where, int] | None:
         """Offsets by partition, the last line of a file of the checkpoint."""

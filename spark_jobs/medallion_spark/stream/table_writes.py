@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,12 +60,20 @@ class TableWrites:
         self._guard = guard
         self._on_silver = on_silver
 
-    def append_all(self, judged: Judged, batch_id: int) -> tuple[Written, list[Commit]]:
-        """The batch's rows in all tables: files written together, committed one table after the other."""
+    def append_all(
+        self, judged: Judged, batch_id: int, notes: Mapping[str, str]
+    ) -> tuple[Written, list[Commit]]:
+        """The batch's rows in all tables: files written together, committed one table after the other.
+
+        Args:
+            judged: the batch.
+            batch_id: its id.
+            notes: kept with the commit of bronze, which is the decision.
+        """
         parts = [part for part in self._parts(judged) if part.expected]
         missing = [part for part in parts if not part.table.holds(part.app_id, batch_id)]
         written = self._write_files(judged, missing)
-        return written, [self._append(part, written.files.get(part.name), batch_id) for part in parts]
+        return written, [self._append(part, written.files.get(part.name), batch_id, notes) for part in parts]
 
     def _parts(self, judged: Judged) -> list[_TableWrite]:
         """In the order of their commits."""
@@ -119,7 +127,9 @@ class TableWrites:
             written.files |= _pass(judged, records, apart, SILVER_COLUMNS).files
         return written
 
-    def _append(self, part: _TableWrite, files: Sequence[DataFile] | None, batch_id: int) -> Commit:
+    def _append(
+        self, part: _TableWrite, files: Sequence[DataFile] | None, batch_id: int, notes: Mapping[str, str]
+    ) -> Commit:
         """Commit a part's files; None were needed when a driver that died had committed it."""
         if files is None:
             commit = part.table.committed(part.app_id, batch_id)
@@ -127,7 +137,8 @@ class TableWrites:
             written = sum(file.rows for file in files)
             batch_balance.check_written(part.table.name, written, part.expected)
             self._guard()
-            commit = part.table.append(files, part.app_id, batch_id)
+            is_decision = part.table is self._tables.bronze
+            commit = part.table.append(files, part.app_id, batch_id, notes if is_decision else None)
             if part.name == "silver":
                 self._on_silver(files)
         batch_balance.check_written(part.table.name, commit.rows, part.expected)
