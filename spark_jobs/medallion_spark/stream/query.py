@@ -32,7 +32,7 @@ from medallion_spark.stream.progress import ProgressTable
 from medallion_spark.stream.read_failures import reading_failure
 from medallion_spark.stream.recovery import last_query, offsets_after, recover
 from medallion_spark.stream.source import KafkaAccess, read_stream
-from medallion_spark.stream.topic_log import BrokerLog
+from medallion_spark.stream.topic_log import BrokerLog, Where
 from medallion_spark.stream.topic_watch import TopicWatch
 from medallion_store.control_files import ControlFiles, control_files
 from medallion_store.heartbeat import ENDED, STARTING, STOPPED, WAITING, WORKING
@@ -249,7 +249,7 @@ class Stream:
             else:
                 row = self._batches.process(records, batch_id)
         except BaseException as error:
-            self._error = self._reading_failure(error) or error
+            self._error = reading_failure(error, self._next_offsets, self._log) or error
             if not isinstance(error, LeaseError):  # that is not the batch's fault
                 self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(self._error))
             raise
@@ -338,7 +338,7 @@ class Stream:
             raise StreamError(
                 f"a batch failed and will be run again: {reason_of(self._error)}"
             ) from self._error
-        refused = self._reading_failure(error)
+        refused = reading_failure(error, self._next_offsets, self._log)
         reason = (
             str(refused)
             if refused
@@ -355,12 +355,13 @@ class Stream:
     def _end_if_hanging(self) -> None:
         self._hang_guard.end_if_hanging(self._heartbeat_thread.beat)
 
-    def _reading_failure(self, error: BaseException) -> StreamError | None:
+    def _next_offsets(self) -> Mapping[Where, int]:
+        """The first offsets not done yet, by the ledger, else by the plan."""
         carried = self._ledger.carried().sources
         plan = self._planned.plan(int(self._state.get("batch_id", 0)), carried) or {}
         planned = {where: offsets.start for where, offsets in plan.items()}
         done = {where: source.until_offset for where, source in carried.items()}
-        return reading_failure(error, {**planned, **done}, self._log)
+        return {**planned, **done}
 
     def _is_stop_requested(self) -> bool:
         request = self._stops.current()

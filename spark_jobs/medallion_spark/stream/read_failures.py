@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from medallion_contracts.errors import RecordsLost, ServiceUnavailable, StreamError
+from medallion_contracts.errors import RecordsLost, StreamError
 from medallion_spark.stream.offset_account import lost_offsets, refuse_losses
 from medallion_spark.stream.topic_log import TopicLog, Where
+
+logger = logging.getLogger(__name__)
 
 _OVERFLOW = re.compile(r"Record at topic (\S+) partition (\d+) offset (\d+) has timestamp value (-?\d+)")
 _DATA_LOSS = re.compile(r"may have been lost|may have been missed|OffsetOutOfRange")
 
 
 def reading_failure(
-    error: BaseException, next_offsets: Mapping[Where, int], log: TopicLog
+    error: BaseException, next_offsets: Callable[[], Mapping[Where, int]], log: TopicLog
 ) -> StreamError | None:
     """The error that an operator can act on; None when it is of another kind.
 
     Args:
         error: of a query or a batch.
-        next_offsets: the first not read yet, by partition.
+        next_offsets: gives the first not read yet, by partition.
         log: the broker's side.
     """
     text = str(error)
@@ -35,7 +38,10 @@ def reading_failure(
         )
     if _DATA_LOSS.search(text):
         try:
-            refuse_losses(lost_offsets(next_offsets, log))
-        except (RecordsLost, ServiceUnavailable) as reason:
-            return reason if isinstance(reason, StreamError) else None
+            refuse_losses(lost_offsets(next_offsets(), log))
+        except RecordsLost as reason:
+            return reason
+        except Exception as another:
+            # What failed first is what is to be told.
+            logger.warning("what is lost could not be counted: %s", type(another).__name__)
     return None

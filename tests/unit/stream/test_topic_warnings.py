@@ -41,10 +41,17 @@ def test_lag_behind_a_transaction_says_so() -> None:
 
 def test_what_cannot_be_read_is_named_by_its_coordinates() -> None:
     spark_says = "Caused by: Record at topic t partition 2 offset 9 has timestamp value 99 that overflows"
-    error = reading_failure(ValueError(spark_says), {}, HandMadeLog())
+    error = reading_failure(ValueError(spark_says), dict, HandMadeLog())
     assert "offset 9 of t-2 has the time 99" in str(error)
     gone = ValueError("Some data may have been lost because they are not available in Kafka any more")
-    error = reading_failure(gone, {("customers", 0): 5}, HandMadeLog(first_kept={0: 8}))
+    error = reading_failure(gone, lambda: {("customers", 0): 5}, HandMadeLog(first_kept={0: 8}))
     assert isinstance(error, RecordsLost)
     assert "offsets 5 to 7 of customers-0 are gone (3)" in str(error)
-    assert reading_failure(ValueError("disk on fire"), {("customers", 0): 5}, HandMadeLog()) is None
+    assert reading_failure(ValueError("disk on fire"), dict, HandMadeLog()) is None
+
+
+def test_an_error_is_not_hidden_by_one_that_follows() -> None:
+    def away() -> dict[tuple[str, int], int]:
+        raise OSError("the lake is away, too")
+
+    assert reading_failure(ValueError("OffsetOutOfRange"), away, HandMadeLog()) is None
