@@ -44,7 +44,9 @@ def main() -> int:
             deduplicate=arguments.deduplicate,
             reject_unknown_fields=arguments.reject_unknown_fields,
         )
-        spark = open_session(f"{dataset.name}_rebuild", lake)
+        # Bronze may have records of 1 MB: by default Spark decodes 4,096 of them at a time.
+        few = {"spark.sql.parquet.columnarReaderBatchSize": "128"}
+        spark = open_session(f"{dataset.name}_rebuild", lake, few)
         with ended_without_executors(spark):
             rebuilt = Rebuild(spark, dataset, lake, options, arguments.run_id).run(arguments.mode)
         spark.stop()

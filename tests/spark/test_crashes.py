@@ -175,7 +175,7 @@ def test_a_second_driver_of_the_same_query_stops(lake: TestLake, monkeypatch: py
     other = TestLake(lake.spark, Path(lake.paths.bronze).parents[1], lake.dataset)
     lake.send(SECOND)
     # The other one looked when nobody had committed the batch yet.
-    monkeypatch.setattr(LakeTable, "log", lambda table: table._log)
+    monkeypatch.setattr(LakeTable, "log", lambda table: table._log._table)
     with pytest.raises(StreamError, match="another driver writes for the same query"):
         other.send(SECOND, batch_id=1)
     monkeypatch.undo()

@@ -157,8 +157,12 @@ def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
         return KafkaAdminClient(**kafka_client_options(settings))
 
 
-def open_producer(settings: KafkaSettings) -> KafkaProducer:
+def open_producer(settings: KafkaSettings, max_request_bytes: int = MAX_REQUEST_BYTES) -> KafkaProducer:
     """A connected idempotent producer that waits for all replicas; close it.
+
+    Args:
+        settings: The broker.
+        max_request_bytes: Largest record that is sent, its framing included.
 
     Raises:
         ServiceUnavailable: No broker answers in 15 s, or it refuses the login.
@@ -169,11 +173,11 @@ def open_producer(settings: KafkaSettings) -> KafkaProducer:
             acks="all",
             enable_idempotence=True,
             allow_auto_create_topics=False,
-            max_request_size=MAX_REQUEST_BYTES,
+            max_request_size=max_request_bytes,
             max_block_ms=CONNECT_MS,
             delivery_timeout_ms=DELIVERY_MS,
             # Event Hubs takes no compressed batches from this client. Larger batches that may wait a moment
             # make one producer twice as fast.
             linger_ms=20,
-            batch_size=128 * 1024,
+            batch_size=min(128 * 1024, max_request_bytes),
         )

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import cycle
 from types import TracebackType
 from typing import Any, Self
 
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.partitioner import murmur2
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_ops.producer.client import DELIVERY_MS, broker_errors, open_producer
-from medallion_ops.producer.records import Record
+from medallion_ops.producer.records import MAX_REQUEST_BYTES, Record
 from medallion_ops.settings import KafkaSettings
 
 POLL_SECONDS = 0.002
@@ -47,35 +47,50 @@ class Delivery:
     the same again is safe, the stream finds the repeats. Leaving the context waits for everything under way,
     `patience` seconds at most.
 
+    Args:
+        settings: The broker.
+        topic: An existing topic.
+        max_request_bytes: Largest record that is sent, its framing included.
+        on_too_large: Gets each record that is larger than the client or the broker takes, and the rest goes;
+            None makes such a record an error. It may be called by the client's thread.
+
     Raises:
         ServiceUnavailable: The broker cannot be reached or does not tell the topic's partitions.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        *,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        on_too_large: Callable[[Record], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._topic = topic
-        self._producer = open_producer(settings)
+        self._on_too_large = on_too_large
+        self._producer = open_producer(settings, max_request_bytes)
         with broker_errors(settings):
             partitions = sorted(self._producer.partitions_for(topic))
         self._keyless = cycle(partitions)
         self._partition_of = _by_key(partitions)
         self._sent = self._sent_bytes = 0
         # Written by the client's thread only.
-        self._acked = self._failed = self._acked_bytes = 0
+        self._acked = self._failed = self._refused = self._settled_bytes = 0
         self._first_error: BaseException | None = None
         self.patience = FLUSH_TIMEOUT_SECONDS
 
     @property
     def counts(self) -> Counts:
         """Where things stand; once the context is left, every record is either acked or failed."""
-        return Counts(self._sent, self._acked, self._failed, self._sent_bytes)
+        return Counts(self._sent - self._refused, self._acked, self._failed, self._sent_bytes)
 
     @property
     def is_full(self) -> bool:
         """Whether `send` would wait, because too much is under way."""
         return self._first_error is None and (
-            self._sent - self._acked - self._failed >= _MOST_IN_FLIGHT
-            or self._sent_bytes - self._acked_bytes >= _MOST_BYTES_IN_FLIGHT
+            self._sent - self._acked - self._failed - self._refused >= _MOST_IN_FLIGHT
+            or self._sent_bytes - self._settled_bytes >= _MOST_BYTES_IN_FLIGHT
         )
 
     def send(self, record: Record) -> None:
@@ -93,13 +108,19 @@ class Delivery:
         partition = next(self._keyless) if key is None else self._partition_of(key)
         try:
             future = self._producer.send(self._topic, value, key, list(headers), partition)
+        except MessageSizeTooLargeError as error:
+            if self._on_too_large is None:
+                self._first_error = error
+                raise self.not_acknowledged(str(error)) from error
+            self._on_too_large(record)
+            return
         except KafkaError as error:
             self._first_error = error
             raise self.not_acknowledged(str(error)) from error
         self._sent += 1
         self._sent_bytes += len(key or b"") + len(value or b"")
         future.add_callback(self._on_ack)
-        future.add_errback(self._on_failure)
+        future.add_errback(partial(self._on_failure, record if self._on_too_large else None))
 
     def __enter__(self) -> Self:
         return self
@@ -123,13 +144,18 @@ class Delivery:
             self._producer._sender.force_close()
             self._producer._closed = True
         # What nobody has heard of is no success.
-        self._failed = self._sent - self._acked
+        self._failed = self._sent - self._acked - self._refused
 
     def _on_ack(self, metadata: Any) -> None:
         self._acked += 1
-        self._acked_bytes += max(metadata.serialized_key_size, 0) + max(metadata.serialized_value_size, 0)
+        self._settled_bytes += max(metadata.serialized_key_size, 0) + max(metadata.serialized_value_size, 0)
 
-    def _on_failure(self, error: BaseException) -> None:
+    def _on_failure(self, record: Record | None, error: BaseException) -> None:
+        if self._on_too_large and record and isinstance(error, MessageSizeTooLargeError):
+            self._refused += 1
+            self._settled_bytes += len(record.key or b"") + len(record.value or b"")
+            self._on_too_large(record)
+            return
         self._failed += 1
         if self._first_error is None:
             self._first_error = error

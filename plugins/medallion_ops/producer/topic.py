@@ -22,16 +22,21 @@ from medallion_ops.settings import KafkaSettings
 log = logging.getLogger(__name__)
 TIMESTAMP_TYPE = "message.timestamp.type"
 LOG_APPEND_TIME = "LogAppendTime"
+MAX_MESSAGE_BYTES = "max.message.bytes"
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as the broker has it; `timestamp_type` is None where the broker does not tell."""
+    """A topic as the broker has it; None where the broker does not tell.
+
+    `max_message_bytes` is the largest batch of records that it takes, framing included.
+    """
 
     name: str
     partitions: int
     replicas: int
     timestamp_type: str | None
+    max_message_bytes: int | None
 
 
 def describe_topic(settings: KafkaSettings, name: str) -> Topic | None:
@@ -105,13 +110,21 @@ def _describe(admin: KafkaAdminClient, settings: KafkaSettings, name: str) -> To
         if found["error_code"]:
             raise error(name)
         partitions = found["partitions"]
-        return Topic(name, len(partitions), len(partitions[0]["replica_nodes"]), _timestamp_type(admin, name))
+        configs = _configs(admin, name)
+        largest = configs.get(MAX_MESSAGE_BYTES)
+        return Topic(
+            name,
+            len(partitions),
+            len(partitions[0]["replica_nodes"]),
+            configs.get(TIMESTAMP_TYPE),
+            int(largest) if largest else None,
+        )
 
 
-def _timestamp_type(admin: KafkaAdminClient, name: str) -> str | None:
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, [TIMESTAMP_TYPE])
+def _configs(admin: KafkaAdminClient, name: str) -> dict[str, str]:
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, [TIMESTAMP_TYPE, MAX_MESSAGE_BYTES])
     try:
         configs = admin.describe_configs([resource], config_filter="all")["topic"][name]
-        return str(configs[TIMESTAMP_TYPE]["value"])
     except (KafkaError, LookupError):
-        return None  # a right of its own, which sending does not need
+        return {}  # a right of its own, which sending does not need
+    return {key: str(config["value"]) for key, config in configs.items() if config["value"] is not None}

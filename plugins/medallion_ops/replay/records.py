@@ -146,7 +146,9 @@ class Quarantine:
             "reasons",
             *(("key", "value") if with_bytes else ()),
         ]
-        for batch in quarantine.to_batches(columns=columns, filter=self._filter(selection), batch_size=1024):
+        # Records of 1 MB: a few at a time, and none ahead of those.
+        few = {"batch_size": 16, "batch_readahead": 1, "fragment_readahead": 1} if with_bytes else {}
+        for batch in quarantine.to_batches(columns=columns, filter=self._filter(selection), **few):
             for row in batch.to_pylist():
                 origin = str(Origin(row["topic"], row["partition"], row["offset"]))
                 if origin not in settled and selection.takes(row["verdict"], row["reasons"] or []):
@@ -210,6 +212,11 @@ def _rank(one: Judged | None) -> int:
     if one is None:
         return len(SETTLED) + 1
     return SETTLED.index(one.verdict) if one.verdict in SETTLED else len(SETTLED)
+
+
+def origin_of(record: Record) -> str:
+    """Where a record to be replayed first was, as topic/partition/offset."""
+    return dict(record.headers)[ORIGIN_HEADER].decode()
 
 
 def _headers(raw: list[Mapping[str, Any]] | None) -> dict[str, str]:

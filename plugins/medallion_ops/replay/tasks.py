@@ -9,11 +9,13 @@ from typing import Any
 
 from medallion_contracts.errors import ParameterError
 from medallion_contracts.loader import load_dataset
-from medallion_ops.replay.records import Quarantine, Selection, judged_of_try, outcome
+from medallion_ops.replay.records import Quarantine, Selection, judged_of_try, origin_of, outcome
 from medallion_ops.settings import KafkaSettings, LakeSettings
 
 log = logging.getLogger(__name__)
 _CLOCKS = timedelta(days=1)
+_MOST_NAMED = 100
+"""Most records that a run's report names one by one."""
 
 
 def selection(params: Mapping[str, Any]) -> Selection:
@@ -59,7 +61,8 @@ def send_rows(dataset: str, params: Mapping[str, Any], run_id: str, attempt: int
     """Send the open rows to the replay topic.
 
     A retry leaves out what the stream has accepted meanwhile, and sends the others again: the stream finds
-    repeats. So every row that any try has sent has a verdict once all of the last try have one.
+    repeats. So every row that any try has sent has a verdict once all of the last try have one. A record that
+    is larger than the topic takes is reported by its coordinates, and the rest goes.
 
     Args:
         dataset: The dataset.
@@ -68,7 +71,7 @@ def send_rows(dataset: str, params: Mapping[str, Any], run_id: str, attempt: int
         attempt: Which try of the task this is.
 
     Returns:
-        `sent`, how many the broker has; `attempt`.
+        `sent`, how many the broker has; `attempt`; `too_large`, coordinates of some that it does not take.
 
     Raises:
         ServiceUnavailable: The broker does not answer, or did not acknowledge a record.
@@ -76,9 +79,26 @@ def send_rows(dataset: str, params: Mapping[str, Any], run_id: str, attempt: int
     from medallion_ops.producer.raw import send_raw
 
     records = _quarantine(dataset).records(selection(params), run_id, attempt)
-    counts = send_raw(KafkaSettings.from_environment(), load_dataset(dataset).replay_topic, records)
+    topic = load_dataset(dataset).replay_topic
+    too_large: list[str] = []
+    counts = send_raw(
+        KafkaSettings.from_environment(),
+        topic,
+        records,
+        on_too_large=lambda record: too_large.append(origin_of(record)),
+    )
     log.info("sent %s, acked %s", counts.sent, counts.acked)
-    return {"sent": counts.acked, "attempt": attempt}
+    named = sorted(too_large)[:_MOST_NAMED]
+    if too_large:
+        log.warning(
+            "%s records are larger than the topic %s takes and stay in quarantine: %s%s; raise its "
+            "max.message.bytes and replay them again",
+            len(too_large),
+            topic,
+            ", ".join(named),
+            ", ..." if len(too_large) > len(named) else "",
+        )
+    return {"sent": counts.acked, "attempt": attempt, "too_large": named}
 
 
 def verdicts(dataset: str, run_id: str, sent: Mapping[str, Any], since: datetime) -> dict[str, Any] | None:
@@ -95,7 +115,9 @@ def verdicts(dataset: str, run_id: str, sent: Mapping[str, Any], since: datetime
     done = judged_of_try(judged, run_id, sent["attempt"])
     result = outcome(judged, run_id)
     log.info("judged %s of %s: %s", done, sent["sent"], result)
-    return result if done >= sent["sent"] else None
+    if done < sent["sent"]:
+        return None
+    return {**result, "too_large": list(sent.get("too_large", ()))}
 
 
 def _quarantine(dataset: str) -> Quarantine:

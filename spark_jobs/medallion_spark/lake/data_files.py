@@ -48,7 +48,7 @@ FILE_NUMBER = "file_number"
 class FileLayout:
     """How a table's data files look and where they lie.
 
-    `statistics` are the columns (integers and timestamps) whose smallest and largest value each file tells.
+    `statistics` are the columns (integers, times, short texts) whose smallest and largest value files tell.
     It goes to the tasks, so it holds no secret: each process logs in to the lake by itself.
     """
 

@@ -7,19 +7,20 @@ committed to by `deltalake`: that takes milliseconds where a Spark job takes a s
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
+from deltalake import DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.model import Dataset
+from medallion_spark.lake.commits import Commit, TableCommit, commit_properties, newest_commits
 from medallion_spark.lake.data_files import DataFile, FileLayout, written_at
+from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
@@ -57,15 +58,6 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Commit:
-    """A version of a table that an append made, and how many rows it holds."""
-
-    table: str
-    version: int
-    rows: int
-
-
 @dataclass
 class LakeTable:
     """One Delta table of the lake.
@@ -81,7 +73,10 @@ class LakeTable:
     partitioned_by: tuple[str, ...]
     statistics: tuple[str, ...]
     properties: Mapping[str, str] = field(default_factory=dict)
-    _log: DeltaTable | None = field(default=None, init=False, repr=False)
+    _log: TableLog = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._log = TableLog(self.path, delta_storage_options(self.access.login))
 
     def prepare(self) -> None:
         """Create the table, or add the columns that its contract has got since.
@@ -97,12 +92,7 @@ class LakeTable:
                 schema=self.schema,
                 mode="ignore",
                 partition_by=list(self.partitioned_by),
-                configuration={
-                    "delta.dataSkippingStatsColumns": ",".join(self.statistics),
-                    # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
-                    "delta.checkpointInterval": "100",
-                    **self.properties,
-                },
+                configuration=self._wanted_properties,
                 storage_options=delta_storage_options(self.access.login),
             )
         self._evolve()
@@ -110,7 +100,7 @@ class LakeTable:
     def _evolve(self) -> None:
         log = self.log()
         there = {f.name: f.type for f in log.schema().fields}
-        wanted = {f.name: f for f in _delta_fields(self.schema)}
+        wanted = {f.name: f for f in Schema.from_arrow(self.schema).fields}
         if tuple(log.metadata().partition_columns) != self.partitioned_by:
             raise StreamError(
                 f"{self.path} is partitioned by {', '.join(log.metadata().partition_columns) or 'nothing'}, "
@@ -122,15 +112,23 @@ class LakeTable:
         new = [field_ for name, field_ in wanted.items() if name not in there]
         if new:
             log.alter.add_columns(new)
-            self._log = None
+            self._log.reopen()
+        if set_properties(log, self._wanted_properties):
+            self._log.reopen()
+
+    @property
+    def _wanted_properties(self) -> dict[str, str]:
+        return {
+            # Who joins files keeps what readers filter by.
+            "delta.dataSkippingStatsColumns": ",".join(self.statistics),
+            # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
+            "delta.checkpointInterval": "100",
+            **self.properties,
+        }
 
     def log(self) -> DeltaTable:
         """The table's log as it is now."""
-        if self._log is None:
-            self._log = DeltaTable(self.path, storage_options=delta_storage_options(self.access.login))
-        else:
-            self._log.update_incremental()
-        return self._log
+        return self._log.current()
 
     def version(self) -> int:
         """The newest version."""
@@ -189,7 +187,7 @@ class LakeTable:
         if self._holds(log, app_id, batch_id):
             return self.committed(app_id, batch_id)
         # It names this very attempt.
-        label = f"{_label(app_id, batch_id)}{uuid.uuid4().hex}"
+        label = f"{app_id}:{batch_id}:{uuid.uuid4().hex}"
         try:
             # On top of the very log looked at above: a commit of the same app in between is a conflict.
             self._commit(log, files, Transaction(app_id, batch_id), label, notes or {})
@@ -214,19 +212,8 @@ class LakeTable:
             mode="append",
             schema=log.schema(),
             partition_by=list(self.partitioned_by),
-            commit_properties=CommitProperties(
-                # As Spark's own commits tell it in the table's history.
-                custom_metadata={
-                    **notes,
-                    "userMetadata": label,
-                    "operationMetrics": {
-                        "numFiles": str(len(files)),
-                        "numOutputRows": str(sum(f.rows for f in files)),
-                        "numOutputBytes": str(sum(f.bytes for f in files)),
-                    },
-                },
-                app_transactions=[transaction],
-            ),
+            commit_properties=commit_properties(files, transaction, label, notes),
+            post_commithook_properties=WITHOUT_CLEANUP,
         )
 
     def committed(self, app_id: str, batch_id: int, label: str | None = None) -> Commit:
@@ -235,36 +222,32 @@ class LakeTable:
         Raises:
             StreamError: there is no such commit.
         """
-        entry = self._entry(label or _label(app_id, batch_id))
-        if entry is None:
+        found = self.commit_of(app_id, batch_id, label)
+        return Commit(self.name, found.version, found.rows)
+
+    def commit_of(self, app_id: str, batch_id: int, label: str | None = None) -> TableCommit:
+        """The commit of the app's batch with the files it added; see `committed`."""
+        found = self._newest(label or f"{app_id}:{batch_id}:")
+        if found is None:
             raise StreamError(
                 f"{self.path} has no commit of batch {batch_id} by this driver: "
                 "another one writes for the same query"
             )
-        rows = int(entry["operationMetrics"]["numOutputRows"])
-        return Commit(self.name, int(entry["version"]), rows)
+        return found
 
     def note(self, app_id: str, batch_id: int, name: str) -> str | None:
         """What was noted with the commit of the app's batch; None when it has no such note."""
-        note = (self._entry(_label(app_id, batch_id)) or {}).get(name)
+        found = self._newest(f"{app_id}:{batch_id}:")
+        note = found.info.get(name) if found is not None else None
         return None if note is None else str(note)
 
-    def _entry(self, label: str) -> Mapping[str, Any] | None:
-        """The newest commit whose label begins so, as the table's history tells it."""
-        log = self.log()
-        for limit in (20, None):
-            for entry in log.history(limit):
-                if str(entry.get("userMetadata", "")).startswith(label):
-                    return entry
-        return None
+    def _newest(self, label: str) -> TableCommit | None:
+        """The newest commit whose label begins so."""
+        return next((one for one in self.newest_commits() if one.label.startswith(label)), None)
 
-
-def _label(app_id: str, batch_id: int) -> str:
-    return f"{app_id}:{batch_id}:"
-
-
-def _delta_fields(schema: pa.Schema) -> Sequence[Field]:
-    return Schema.from_arrow(schema).fields
+    def newest_commits(self) -> Iterator[TableCommit]:
+        """The table's commits, the newest first, read one by one."""
+        return newest_commits(self.path, self.access, self.version())
 
 
 @dataclass(frozen=True)
@@ -286,7 +269,13 @@ def stream_tables(paths: LakePaths, dataset: Dataset, access: LakeAccess) -> Str
     silver = dataset.silver
     return StreamTables(
         bronze=LakeTable(
-            "bronze", paths.bronze, access, BRONZE_SCHEMA, ("ingest_date",), ("offset", "_batch_id")
+            "bronze",
+            paths.bronze,
+            access,
+            BRONZE_SCHEMA,
+            ("ingest_date",),
+            ("topic", "offset", "_batch_id"),
+            LOG_KEPT_A_WEEK,
         ),
         silver=LakeTable(
             "silver",
@@ -304,5 +293,6 @@ def stream_tables(paths: LakePaths, dataset: Dataset, access: LakeAccess) -> Str
             QUARANTINE_SCHEMA,
             ("ingest_date",),
             ("quarantined_at", "_batch_id"),
+            LOG_KEPT_A_WEEK,
         ),
     )

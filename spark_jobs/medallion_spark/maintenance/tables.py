@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from deltalake import DeltaTable
 
 from medallion_spark.lake.commit_retry import retried
+from medallion_spark.lake.commits import newest_commits
 from medallion_spark.maintenance.compaction import compact
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_login import delta_storage_options
@@ -74,7 +75,7 @@ def maintain_table(
     compacted, attempts = retried(lambda: compact(DeltaTable(path, storage_options=login), now), path)
     log = DeltaTable(path, storage_options=login)
     after = len(log.file_uris())
-    kept = _kept_age(log, keep_from_version, now)
+    kept = _kept_age(access, path, keep_from_version, now)
     deleted, skipped = 0, None
     hours = math.ceil(max(retention, kept or retention) / timedelta(hours=1))
     if keep_from_version is not None and kept is None:
@@ -84,6 +85,8 @@ def maintain_table(
         # stay, so nobody's commit under way loses its files.
         gone = log.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
         deleted = len(gone)
+    # The stream leaves this to us: it lists all of the log.
+    log.cleanup_metadata()
     return TableMaintenance(
         table=path,
         files_before=before,
@@ -97,9 +100,9 @@ def maintain_table(
     )
 
 
-def _kept_age(log: DeltaTable, version: int | None, now: datetime) -> timedelta | None:
+def _kept_age(access: LakeAccess, path: str, version: int | None, now: datetime) -> timedelta | None:
     """How old the files are that the version's own commit may have ended; None when the log does not tell."""
-    for entry in log.history() if version is not None else ():
-        if entry["version"] == version:
-            return now - datetime.fromtimestamp(entry["timestamp"] / 1000, UTC) + _MARGIN
-    return None
+    if version is None:
+        return None
+    commit = next(newest_commits(path, access, version), None)
+    return None if commit is None else now - commit.at + _MARGIN

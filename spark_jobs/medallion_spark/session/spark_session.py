@@ -17,6 +17,12 @@ ARROW_BYTES = 32 * 1024 * 1024
 """About how large a batch of rows to Python may be."""
 
 _SETTINGS = {
+    # Records of 1 MB: G1 gives each array over half a region (512 KB in 2 GiB) regions of its own. The heap
+    # is full of what those leave empty when Spark counts only half of it as used.
+    "spark.executor.extraJavaOptions": "-XX:+UseParallelGC",
+    # What goes to memory or disk is held until its stream is reset: by default after a hundred parts of 4 MB
+    # and more, in each task.
+    "spark.serializer.objectStreamReset": "2",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # A timestamp without an offset is UTC; hour partitions are UTC hours.

@@ -5,11 +5,16 @@ What a kill leaves behind, and what the next run does:
 
 | killed | there is | the next run |
 |---|---|---|
-| before bronze's commit | nothing that a reader sees | judges anew |
+| before bronze's commit | nothing that a reader sees | judges again |
 | after bronze, before silver or quarantine | the verdicts | derives the rest from bronze |
 | between silver and quarantine | one of them | derives; the append that is there is left as it is |
 | before the ledger's commit | all rows | derives, skips both appends, adds the row |
 | after the ledger, before Spark's commit | everything | sees the ledger and does nothing |
+
+However large a batch is, each table gets one commit of it: bronze's is the decision on all its records. In
+between it is worked off in slices bounded in bytes, in the order of offsets within a partition: what Spark
+hands to Python at a time, what a task gathers for a file. Only coordinates, hashes and counts of the whole
+batch come together, on the driver. A kill in any slice is a kill before the commit: files without a commit.
 
 A batch that is there already must be planned as it was then; a checkpoint from a backup is not. It needs none
 of its records: retention may have removed them from Kafka meanwhile.

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 _COUNTS = pa.map_(pa.string(), pa.int64())
@@ -139,10 +142,20 @@ class Ledger:
     def __init__(self, path: str, storage: Mapping[str, str]) -> None:
         self._path = path
         self._storage = dict(storage)
+        self._table = TableLog(path, storage)
 
     def prepare(self) -> None:
         """Create the table unless it is there."""
-        DeltaTable.create(self._path, schema=LEDGER_SCHEMA, mode="ignore", storage_options=self._storage)
+        DeltaTable.create(
+            self._path,
+            schema=LEDGER_SCHEMA,
+            mode="ignore",
+            configuration=LOG_KEPT_A_WEEK,
+            storage_options=self._storage,
+        )
+        log = self._log()
+        if set_properties(log, LOG_KEPT_A_WEEK):
+            self._table.reopen()
 
     def last_batch(self, query_id: str) -> int | None:
         """The newest batch of the query that is in the ledger."""
@@ -151,23 +164,31 @@ class Ledger:
 
     def last_query(self) -> str | None:
         """The query of the newest row."""
-        rows = self._log().to_pyarrow_table(columns=["sequence", "query_id"]).to_pylist()
-        return max(rows, key=lambda row: row["sequence"])["query_id"] if rows else None
+        row = self._newest_row(["query_id"])
+        return row["query_id"] if row else None
 
     def carried(self) -> StreamPosition:
         """Where the next batch takes up, by the row with the largest sequence."""
-        table = self._log().to_pyarrow_dataset()
-        sequences = table.to_table(columns=["sequence"])["sequence"]
-        if not len(sequences):
+        row = self._newest_row(["sequence", "sources"])
+        if row is None:
             return StreamPosition()
-        newest = pc.max(sequences).as_py()
-        row = table.to_table(columns=["sources"], filter=pc.field("sequence") == newest).to_pylist()[0]
         # Rows of before a column was added have none of it: its default is what they meant.
         sources = [
             PartitionOffsets(**{name: value for name, value in source.items() if value is not None})
             for source in row["sources"]
         ]
-        return StreamPosition(newest, {(source.topic, source.partition): source for source in sources})
+        return StreamPosition(row["sequence"], {(one.topic, one.partition): one for one in sources})
+
+    def _newest_row(self, columns: list[str]) -> dict[str, Any] | None:
+        """Columns of the row with the largest sequence; only the file that has it is read."""
+        log = self._log()
+        files = pa.table(log.get_add_actions(flatten=True))
+        newest = pc.max(files["max.sequence"]).as_py() if len(files) else None
+        if newest is None:
+            return None
+        rows = log.to_pyarrow_dataset().to_table(columns=columns, filter=pc.field("sequence") == newest)
+        found: dict[str, Any] = rows.to_pylist()[0]
+        return found
 
     def append(self, row: LedgerRow) -> None:
         """Add the row of a batch, once."""
@@ -178,18 +199,19 @@ class Ledger:
         content["rejected_by_reason"] = list(row.rejected_by_reason.items())
         content["unknown_fields"] = list(row.unknown_fields.items())
         write_deltalake(
-            self._path,
+            self._log(),
             pa.Table.from_pylist([content], schema=LEDGER_SCHEMA),
             mode="append",
             schema_mode="merge",  # a ledger of before a column was added
-            storage_options=self._storage,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(_app_id(row.query_id), row.batch_id)]
             ),
+            post_commithook_properties=WITHOUT_CLEANUP,
         )
 
     def _log(self) -> DeltaTable:
-        return DeltaTable(self._path, storage_options=self._storage)
+        """The table's log as it is now."""
+        return self._table.current()
 
 
 def _app_id(query_id: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
+from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
 from medallion_spark.stream.topic_log import HeldBack, Where
 
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -35,10 +36,20 @@ class ProgressTable:
     def __init__(self, path: str, storage: Mapping[str, str]) -> None:
         self._path = path
         self._storage = dict(storage)
+        self._log = TableLog(path, storage)
 
     def prepare(self) -> None:
         """Create the table unless it is there."""
-        DeltaTable.create(self._path, schema=PROGRESS_SCHEMA, mode="ignore", storage_options=self._storage)
+        DeltaTable.create(
+            self._path,
+            schema=PROGRESS_SCHEMA,
+            mode="ignore",
+            configuration=LOG_KEPT_A_WEEK,
+            storage_options=self._storage,
+        )
+        log = self._log.current()
+        if set_properties(log, LOG_KEPT_A_WEEK):
+            self._log.reopen()
 
     def append(self, progress: Mapping[str, Any], held_back: Mapping[Where, HeldBack]) -> None:
         """Add one StreamingQueryProgress.
@@ -64,11 +75,11 @@ class ProgressTable:
             ],
         }
         write_deltalake(
-            self._path,
+            self._log.current(),
             pa.Table.from_pylist([row], schema=PROGRESS_SCHEMA),
             mode="append",
             schema_mode="merge",  # a table of before a column was added
-            storage_options=self._storage,
+            post_commithook_properties=WITHOUT_CLEANUP,
         )
 
 

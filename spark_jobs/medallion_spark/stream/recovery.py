@@ -66,8 +66,8 @@ def unfinished_batch(bronze: LakeTable, ledger: Ledger) -> int | None:
 
 def _last_batch(bronze: LakeTable) -> tuple[str, int] | None:
     """Query and batch of bronze's newest batch; None when its history (of a month) tells of none."""
-    for entry in bronze.log().history():
-        label = str(entry.get("userMetadata", "")).split(":")
+    for commit in bronze.newest_commits():
+        label = commit.label.split(":")
         if len(label) == 4 and label[1] == bronze.name:  # as `LakeTable.append` writes it
             return label[0], int(label[2])
     return None

@@ -13,9 +13,10 @@ from pyspark.sql import functions as F
 from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
 from medallion_spark.lake import silver_partitions
+from medallion_spark.lake.commits import Commit
 from medallion_spark.lake.data_files import DataFile
 from medallion_spark.lake.table_rows import JUDGED_COLUMNS, bronze_rows, quarantine_rows, silver_rows
-from medallion_spark.lake.tables import Commit, LakeTable, StreamTables
+from medallion_spark.lake.tables import LakeTable, StreamTables
 from medallion_spark.stream import batch_balance
 from medallion_spark.stream.batch_balance import SILVER
 from medallion_spark.stream.batch_writer import SILVER_COLUMNS, TableRows, Written, write_batch_files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
+from medallion_spark.lake.batch_rows import batch_rows
 from medallion_spark.lake.data_files import KEY_HASH, DataFile
 from medallion_spark.lake.table_rows import derive
-from medallion_spark.lake.tables import StreamTables
+from medallion_spark.lake.tables import BRONZE_SCHEMA, LakeTable, StreamTables
 from medallion_spark.stream import batch_balance
 from medallion_spark.stream.batch_balance import LATE, REJECTED, SILVER, BatchCounts, Summary
 from medallion_spark.stream.options import StreamOptions
@@ -133,13 +134,9 @@ class Verdicts:
 
     def derive(self, query_id: str, batch_id: int) -> Judged:
         """The verdicts that bronze has for a batch, with the rows that today's contract makes of them."""
-        table = self._tables.bronze
-        stored = (
-            self._spark.read.format("delta")
-            .load(table.path)
-            .where((F.col("_query_id") == query_id) & (F.col("_batch_id") == batch_id))
-        )
-        ingested = stored.agg(F.unix_micros(F.max("ingested_at")).alias("at")).collect()
+        columns = [name for name in BRONZE_SCHEMA.names if name not in self._tables.bronze.partitioned_by]
+        stored = self._rows(self._tables.bronze, query_id, batch_id, columns)
+        ingested = stored.select(F.unix_micros("ingested_at").alias("at")).take(1)
         clock = utc_time(ingested[0]["at"])
         first = self._materialized(
             derive(stored, self._dataset, clock, made=self._made(query_id, batch_id)).withColumn(
@@ -157,9 +154,13 @@ class Verdicts:
         table = self._tables.silver
         if not table.holds(f"{query_id}:{table.name}", batch_id):
             return None
-        silver = self._spark.read.format("delta").load(table.path)
-        mine = silver.where((F.col("_query_id") == query_id) & (F.col("_batch_id") == batch_id))
-        return mine.select(*(F.col(f"_{name}").alias(name) for name in COORDINATES))
+        silver = self._rows(table, query_id, batch_id, [f"_{name}" for name in COORDINATES])
+        # Broadcast: otherwise the raw records are sorted, to be joined with a few coordinates.
+        return F.broadcast(silver.select(*(F.col(f"_{name}").alias(name) for name in COORDINATES)))
+
+    def _rows(self, table: LakeTable, query_id: str, batch_id: int, columns: Sequence[str]) -> DataFrame:
+        commit = table.commit_of(f"{query_id}:{table.name}", batch_id)
+        return batch_rows(self._spark, table, commit, query_id, batch_id, columns)
 
 
 def is_changed() -> Column:

@@ -16,6 +16,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.partitioner import DefaultPartitioner, murmur2
 
 from medallion_contracts.errors import ServiceUnavailable
@@ -155,6 +156,16 @@ def test_records_outlive_a_broker_that_is_killed_and_started_again(
         assert numbers == sorted(numbers)
 
 
+def limit(kafka: KafkaSettings, topic: str, largest: int) -> None:
+    """Set the largest batch of records that the topic takes."""
+    admin = client.open_admin(kafka)
+    try:
+        configs = {"max.message.bytes": str(largest)}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
+    finally:
+        admin.close()
+
+
 class TestRaw:
     def test_any_bytes_arrive_as_they_are(self, kafka: KafkaSettings, fresh_topic: str, reader: Any) -> None:
         records = [
@@ -182,6 +193,36 @@ class TestRaw:
         with pytest.raises(ServiceUnavailable, match=r"acknowledged \d of \d records"):
             send_raw(kafka, fresh_topic, [Record(b"A", b"1"), Record(b"A", b"x" * (MAX_REQUEST_BYTES + 1))])
         assert [each.value for each in reader.records(fresh_topic)] == [b"1"]
+
+    @pytest.mark.parametrize("largest", [2_000, 3_000_000])
+    def test_what_the_topic_does_not_take_is_left_out_and_the_rest_goes(
+        self, kafka: KafkaSettings, fresh_topic: str, reader: Any, largest: int
+    ) -> None:
+        limit(kafka, fresh_topic, largest)
+        topic = describe_topic(kafka, fresh_topic)
+        assert topic is not None
+        assert topic.max_message_bytes == largest
+        fits, too_large = [b"1", b"x" * (largest - 200), b"2"], [b"y" * largest, b"z" * (largest + 1)]
+        records = [Record(b"A", value) for value in (fits[0], too_large[0], fits[1], too_large[1], fits[2])]
+        left_out: list[Record] = []
+        counts = send_raw(kafka, fresh_topic, records, on_too_large=left_out.append)
+        assert (counts.sent, counts.acked, counts.failed) == (3, 3, 0)
+        assert [record.value for record in left_out] == too_large
+        found = [each.value for each in reader.records(fresh_topic)]
+        assert found == fits
+
+    def test_what_only_the_broker_finds_too_large_is_left_out_too(
+        self, kafka: KafkaSettings, fresh_topic: str, reader: Any
+    ) -> None:
+        limit(kafka, fresh_topic, 2_000)
+        left_out: list[Record] = []
+        # As where the broker does not tell.
+        with Delivery(kafka, fresh_topic, on_too_large=left_out.append) as delivery:
+            for value in (b"1", b"x" * 5_000, b"2"):
+                delivery.send(Record(b"A", value))
+        assert (delivery.counts.sent, delivery.counts.acked, delivery.counts.failed) == (2, 2, 0)
+        assert [record.value for record in left_out] == [b"x" * 5_000]
+        assert [each.value for each in reader.records(fresh_topic)] == [b"1", b"2"]
 
     def test_records_without_a_key_go_to_all_partitions(
         self, kafka: KafkaSettings, fresh_topic: str, reader: Any

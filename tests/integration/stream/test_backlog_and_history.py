@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
 
 BACKLOG = 5_000_000
 CUSTOMERS = 7_043
+UNSORTED = 1_000_000
 
 
 def versions(count: int, start: datetime, span: timedelta) -> Iterator[Record]:
@@ -98,3 +99,36 @@ def test_five_years_of_history_load_into_thousands_of_hours(own_broker: BrokerSe
     )
     assert report.is_clean, report
     assert (lake.ledger["silver"].sum(), lake.ledger["late"].sum()) == (CUSTOMERS, 0)
+
+
+def test_an_unsorted_history_costs_each_batch_the_same(own_broker: BrokerServer, tmp_path: Path) -> None:
+    span = timedelta(days=5 * 365)
+    start = datetime.now(UTC) - span
+    chance = random.Random(2)
+    customers = (f"{number % 200_000:06}" for number in range(UNSORTED))
+    moments = (start + span * chance.random() for _ in range(UNSORTED))
+    records = zip(customers, moments, strict=True)
+    send(own_broker.bootstrap, ((name.encode(), _value(name, moment), []) for name, moment in records))
+    spark = SparkServers(tmp_path / "spark")
+    spark.start()
+    try:
+        drivers = Drivers(
+            tmp_path / "lake",
+            own_broker.bootstrap,
+            ("--trigger-seconds=0", "--lateness=accept", "--max-offsets-per-trigger=200000"),
+            spark.cluster.master_url,
+            {"spark.executor.memory": "2g", "spark.executor.cores": "2", "spark.cores.max": "2"},
+        )
+        drivers.patience_seconds = 3000
+        drivers.start()
+        drivers.catch_up_and_stop()
+    finally:
+        spark.stop()
+    ledger = read_lake(drivers.paths, with_values=False).ledger.sort_values("sequence")
+    durations = [round(seconds) for seconds in ledger["duration_seconds"]]
+    files = len(DeltaTable(drivers.paths.silver).file_uris())
+    print(f"\nunsorted history: {UNSORTED:,} rows, {files:,} files; seconds a batch: {durations}")
+    assert ledger["silver"].sum() + ledger["duplicate"].sum() == UNSORTED
+    hours = 5 * 365 * 24 + 1
+    assert files <= hours * len(ledger) * 1.1, "each batch writes an hour once"
+    assert durations[-1] < 1.3 * median(durations[1:]), "later batches take no longer"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medallion_contracts.judge import MAX_DEPTH, EventJudge
+from medallion_contracts.judge import MAX_DEPTH, MOST_UNKNOWN, EventJudge
 from medallion_contracts.loader import load_dataset
 
 EVENTS = load_dataset("customers").events
@@ -216,6 +216,14 @@ def test_a_record_carries_all_its_reasons_in_the_contracts_order() -> None:
     verdict = JUDGE.judge(value(updated_at=None, tenure="x", gender="robot", customer_id=7))
     assert verdict.reasons == ("type:customer_id", "value:gender", "type:tenure", "missing:updated_at")
     assert "monthly_charges" in verdict.fields, "valid fields are still known"
+
+
+def test_a_record_with_any_number_of_unknown_fields_names_the_first_of_them() -> None:
+    event = value(**{f"u{number}": 1 for number in range(70_000)})
+    first = tuple(f"u{number}" for number in range(MOST_UNKNOWN))
+    assert JUDGE.judge(event).unknown == first
+    refused = EventJudge(EVENTS, reject_unknown=True).judge(event)
+    assert refused.reasons == tuple(f"unknown:{name}" for name in first)
 
 
 def test_unknown_fields_are_accepted_and_named_or_refused_by_setting() -> None:

@@ -1,0 +1,78 @@
+"""A table's log, kept open and followed: to look again costs the same, however long the log is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileType, PyFileSystem
+
+LIST_AGAIN_SECONDS = 3600
+"""After so long the log is listed, whatever its next commit: log cleanup could have removed that one."""
+
+WITHOUT_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+"""For commits of the stream: otherwise each lists all of the log, which maintenance cleans up once a day."""
+
+
+LOG_KEPT_A_WEEK = {"delta.logRetentionDuration": "interval 7 days"}
+"""For tables whose changes nobody follows: a folder's log is listed at each commit, one a minute."""
+
+
+def set_properties(log: DeltaTable, wanted: Mapping[str, str]) -> bool:
+    """Bring a table of an earlier version forward; False when it has these properties."""
+    missing = {
+        name: value for name, value in wanted.items() if log.metadata().configuration.get(name) != value
+    }
+    if missing:
+        log.alter.set_table_properties(missing)
+    return bool(missing)
+
+
+def commit_file(version: int) -> str:
+    """The file of a version's commit, in the table's folder."""
+    return f"_delta_log/{version:020d}.json"
+
+
+class TableLog:
+    """The log of one table.
+
+    Args:
+        uri: of the table.
+        storage: how to log in to the lake, for delta-rs.
+    """
+
+    def __init__(self, uri: str, storage: Mapping[str, str]) -> None:
+        self._uri = uri
+        self._storage = dict(storage)
+        self._table: DeltaTable | None = None
+        self._listed = 0.0
+        self._folder: PyFileSystem | None = None
+
+    def current(self) -> DeltaTable:
+        """The table as it is now; always the same object, until it is `reopen`ed.
+
+        Raises:
+            TableNotFoundError: there is none.
+        """
+        if self._table is None:
+            self._table = DeltaTable(self._uri, storage_options=self._storage)
+            self._listed = time.monotonic()
+        elif self._has_news(self._table.version()):
+            self._table.update_incremental()
+            self._listed = time.monotonic()
+        return self._table
+
+    def reopen(self) -> None:
+        """Read the log from its last checkpoint when it is asked for next."""
+        self._table = None
+
+    def _has_news(self, version: int) -> bool:
+        """Whether there may be a newer version; versions have no holes."""
+        if time.monotonic() - self._listed > LIST_AGAIN_SECONDS:
+            return True
+        if self._folder is None:
+            self._folder = PyFileSystem(DeltaStorageHandler(self._uri, self._storage))
+        [following] = self._folder.get_file_info([commit_file(version + 1)])
+        return bool(following.type != FileType.NotFound)
