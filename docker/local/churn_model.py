@@ -29,7 +29,7 @@ def labelled_features(dsn: str) -> pd.DataFrame:
         f"SELECT {', '.join(columns)} FROM gold.customer_features "  # noqa: S608 - constants of this module
         "WHERE churned IS NOT NULL ORDER BY customer_id"
     )
-    with psycopg.connect(dsn) as connection:
+    with psycopg.connect(dsn, client_encoding="utf8") as connection:
         frame = pd.DataFrame(connection.execute(query).fetchall(), columns=columns)
     return frame.astype(dict.fromkeys(NUMBERS, float))
 

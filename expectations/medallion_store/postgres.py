@@ -11,22 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medallion_contracts.errors import GoldError, ServiceUnavailable, SettingsError
+from medallion_contracts.errors import GoldError, ServiceUnavailable
+from medallion_store.postgres_address import ENCODING, SETTING, address, libpq_parameters
 from medallion_store.secret import Secret
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
-SETTING = "MEDALLION_GOLD_DSN"
 CONNECT_SECONDS = 10
 IDLE_TRANSACTION_SECONDS = 300
 """A process that hangs within a transaction loses it, and its locks, after this time."""
 
 KEPT_BY_POOLERS = {
-    "client_encoding": "UTF8",
+    "client_encoding": ENCODING,
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
     "standard_conforming_strings": "on",
@@ -133,7 +133,7 @@ def connect(dsn: Secret, *, autocommit: bool = False, application: str = "medall
         **{
             "connect_timeout": CONNECT_SECONDS,
             **parameters,
-            "client_encoding": KEPT_BY_POOLERS["client_encoding"],
+            "client_encoding": ENCODING,
             "application_name": application,
             # A dead server must not hold a task for the two hours that TCP would take to notice.
             "keepalives_idle": 30,
@@ -159,7 +159,7 @@ def _pin(connection: psycopg.Connection, dsn: Secret, autocommit: bool) -> None:
         "SELECT pg_backend_pid(), getdatabaseencoding(), current_database(), pg_is_in_recovery()"
     ).fetchall()[0]
     where = f"Postgres at {address(dsn)}"
-    if encoding != "UTF8":
+    if encoding != ENCODING:
         raise GoldError(
             f"{where}: database {database} has the encoding {encoding}, which cannot hold every name: "
             "make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and move gold there"
@@ -187,73 +187,6 @@ def _set(
     known = {name: value for name, value in settings.items() if since_17 or name not in _SINCE_17}
     calls = [sql.SQL("set_config({}, %s, {})").format(name, local) for name in known]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls)), list(known.values())
-
-
-def parse_dsn(dsn: str) -> dict[str, Any]:
-    """A DSN by keyword of libpq; of several hosts, `host` and `port` hold lists with commas.
-
-    Raises:
-        ValueError: It is none; says what is expected and repeats nothing of it.
-    """
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        parts = conninfo_to_dict(dsn)
-    except (psycopg.Error, UnicodeError):
-        parts = {}
-    if not (parts.get("dbname") or parts.get("service")):
-        raise ValueError(
-            "must be an address of libpq: postgresql://user:password@host:port/database[?options], or "
-            "key=value pairs with dbname"
-        )
-    shown = "".join(str(parts.get(name, "")) for name in ("host", "hostaddr", "dbname"))
-    ports = str(parts.get("port", "")).split(",")
-    if "@" in shown or not all(port.isdecimal() for port in ports if port):
-        # An unescaped @ or / of a password ends up in host, port or database.
-        raise ValueError(
-            "must have special characters of user and password percent-encoded (@ is %40, / is %2F), and "
-            "numbers as ports"
-        )
-    return parts
-
-
-def libpq_parameters(dsn: Secret) -> dict[str, Any]:
-    """The gold DSN by keyword of libpq, see `parse_dsn`.
-
-    Raises:
-        SettingsError: It is no DSN.
-    """
-    try:
-        return parse_dsn(dsn.reveal())
-    except ValueError as problem:
-        raise SettingsError("gold cannot be reached", [f"{SETTING} {problem}"]) from None
-
-
-def address(dsn: Secret) -> str:
-    """Hosts, ports and database of a DSN, without the login: h1:5432,h2:5433/gold.
-
-    What the DSN leaves out is libpq's default. IPv6 addresses are in brackets, sockets begin with a slash.
-    """
-    from psycopg import pq
-
-    parts = libpq_parameters(dsn)
-    defaults = {
-        option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val
-    }
-
-    def part(name: str) -> str:
-        return str(parts.get(name) or defaults.get(name) or "")
-
-    hosts = (part("host") or part("hostaddr") or "localhost").split(",")
-    ports = part("port").split(",") if part("port") else ["5432"]
-    if len(ports) == 1:
-        ports *= len(hosts)
-    places = [
-        f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        for host, port in zip(hosts, ports, strict=False)
-    ]
-    return f"{','.join(places)}/{part('dbname') or part('user')}"
 
 
 def explained(error: psycopg.Error, dsn: Secret) -> GoldError | ServiceUnavailable:
@@ -285,7 +218,7 @@ def ask_value(parameters: Mapping[str, str], query: str) -> str | None:
     """
     import psycopg
 
-    given = {"connect_timeout": "10", **parameters, "client_encoding": "UTF8"}
+    given = {"connect_timeout": "10", **parameters, "client_encoding": ENCODING}
     with psycopg.connect(prepare_threshold=None, **given) as connection:  # type: ignore[arg-type]
         connection.read_only = True
         connection.execute(*_set(_ASKED, connection, local=True))

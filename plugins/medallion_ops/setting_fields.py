@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from medallion_contracts.errors import SettingsError
-from medallion_store.postgres import parse_dsn
+from medallion_store.postgres_address import parse_dsn
 from medallion_store.secret import Secret
 
 SUBJECT = "the settings are not valid"

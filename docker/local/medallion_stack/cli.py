@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from medallion_contracts.errors import MedallionError
 from medallion_stack import bootstrap, layout, preflight, supervisor
@@ -18,6 +17,8 @@ from medallion_stack.parallel import in_parallel
 from medallion_stack.postgres import binary
 from medallion_stack.stack import Stack, clean, down, exclusive, process_table
 from medallion_stack.state import State
+from medallion_store.postgres_address import libpq_environment
+from medallion_store.secret import Secret
 
 
 def main(arguments: list[str]) -> None:
@@ -168,15 +169,7 @@ def _airflow(options: argparse.Namespace) -> None:
 
 def _psql(options: argparse.Namespace) -> None:
     settings = _running_state().read_settings()
-    login = urlsplit(settings["MEDALLION_GOLD_DSN"])
-    environment = {
-        **base_environment(),
-        "PGHOST": str(login.hostname),
-        "PGPORT": str(login.port),
-        "PGUSER": str(login.username),
-        "PGPASSWORD": str(login.password),  # never as an argument: those are for all to see
-        "PGDATABASE": login.path.lstrip("/"),
-    }
+    environment = base_environment() | libpq_environment(Secret(settings["MEDALLION_GOLD_DSN"]))
     psql = str(binary("psql"))
     os.execve(psql, [psql, *options.arguments], environment)  # noqa: S606
 

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode
 
 # Before the import: Great Expectations reports its use to its maker unless told not to.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
@@ -22,9 +21,11 @@ from great_expectations.expectations.registry import get_expectation_impl
 from medallion_contracts.compile.great_expectations import ROWS, Check
 from medallion_contracts.compile.postgres import STAGING, staging_name
 from medallion_contracts.errors import GoldError
+from medallion_store.postgres import connect
 from medallion_store.secret import Secret
 
 _DATABASE_ERROR = re.compile(r"\(psycopg\.errors\.(\w+)\)")
+_NO_ADDRESS = "postgresql+psycopg://gold@gold/gold"
 _BIND_MARK = re.compile(r"(?<![:\w]):(?=\w)")
 
 
@@ -57,7 +58,10 @@ def open_staging(dsn: Secret) -> SQLDatasource:
     project = DataContextConfig(store_backend_defaults=stores, analytics_enabled=False)
     context = gx.get_context(mode="ephemeral", project_config=project)
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    return context.data_sources.add_postgres("gold", connection_string=_connection_string(dsn))
+    # The address is libpq's to parse, the session pinned like every other: Great Expectations gets neither.
+    return context.data_sources.add_postgres(
+        "gold", connection_string=_NO_ADDRESS, kwargs={"creator": lambda: connect(dsn)}
+    )
 
 
 def validate(
@@ -118,16 +122,3 @@ def _exceptions(info: Mapping[str, Any]) -> list[str]:
     single = [info] if "raised_exception" in info else list(info.values())
     raised = [str(one.get("exception_message")) for one in single if one.get("raised_exception")]
     return sorted({found[1] if (found := _DATABASE_ERROR.search(text)) else "error" for text in raised})
-
-
-def _connection_string(dsn: Secret) -> str:
-    """The DSN for sqlalchemy, percent-encoded, as Great Expectations would expand a $NAME in it."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    parts = {name: str(value) for name, value in conninfo_to_dict(dsn.reveal()).items()}
-    user, password = (quote(parts.pop(name, ""), safe="") for name in ("user", "password"))
-    host, port = parts.pop("host", "localhost"), parts.pop("port", "5432")
-    database = quote(parts.pop("dbname", ""), safe="")
-    login = f"{user}:{password}@" if password else f"{user}@"
-    options = f"?{urlencode(parts)}" if parts else ""
-    return f"postgresql+psycopg://{login}{host}:{port}/{database}{options}"

@@ -22,6 +22,7 @@ from medallion_contracts.compile.postgres import (
 )
 from medallion_contracts.errors import MigrationError
 from medallion_contracts.model import Column, Dataset, Table
+from medallion_ops.migrations.views import views_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -43,9 +44,13 @@ class Changes:
     statements: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    retyped: list[tuple[str, str]] = field(default_factory=list)
+    """Tables and columns that get another type."""
+    emptied: list[str] = field(default_factory=list)
+    """What has no rows or values any more that gold must compute again."""
 
 
-def bring_forward(connection: psycopg.Connection, dataset: Dataset) -> Changes:
+def plan_schema_changes(connection: psycopg.Connection, dataset: Dataset) -> Changes:
     """What it takes to make the tables of a dataset what its contracts say; nothing is executed.
 
     Raises:
@@ -56,6 +61,7 @@ def bring_forward(connection: psycopg.Connection, dataset: Dataset) -> Changes:
         stored = _stored_columns(connection, table.name)
         if not stored:
             changes.statements.append(create_table(table))
+            changes.emptied.append(f"table gold.{table.name}")
         else:
             _compare(connection, dataset, table, stored, changes)
     if changes.problems:
@@ -63,7 +69,26 @@ def bring_forward(connection: psycopg.Connection, dataset: Dataset) -> Changes:
     _indexes(connection, dataset, changes)
     if not _exists(connection, AUDIT, "rejected_rows"):
         changes.statements.extend(_rejected_rows(dataset))
+        changes.emptied.append(f"table {AUDIT}.rejected_rows")
+    if changes.emptied:
+        changes.statements.append(_refresh(dataset, changes.emptied))
     return changes
+
+
+def own_relations(dataset: Dataset) -> list[str]:
+    """Tables and views that the contracts declare, as schema.name."""
+    names = [*dataset.gold, *(view.name for view in views_of(dataset))]
+    return [*(f"{GOLD}.{name}" for name in names), f"{AUDIT}.rejected_rows"]
+
+
+def _refresh(dataset: Dataset, emptied: list[str]) -> str:
+    """Makes the next write compute all of gold, if any of it was published before."""
+    reason = f"made again, so empty: {', '.join(emptied)}"
+    return (
+        f"UPDATE {quoted(GOLD, 'publications')} SET refresh_due = {literal(reason)} WHERE publication_id = "
+        f"(SELECT max(publication_id) FROM {quoted(GOLD, 'publications')} "
+        f"WHERE dataset = {literal(dataset.name)})"
+    )
 
 
 def _compare(
@@ -83,6 +108,7 @@ def _compare(
     for column in table.columns:
         if column.name not in stored:
             changes.statements.extend(_added(dataset, name, column))
+            changes.emptied.append(f"column gold.{table.name}.{column.name}")
         else:
             _compare_column(connection, table, column, stored[column.name], changes)
     if not _has_room_for_updates(connection, table.name):
@@ -122,6 +148,7 @@ def _compare_column(
             )
             return
         changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} TYPE {wanted}")
+        changes.retyped.append((table.name, column.name))
     if stored.not_null and not column.required:
         changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} DROP NOT NULL")
     if column.required and not stored.not_null:

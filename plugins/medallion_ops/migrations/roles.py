@@ -21,10 +21,10 @@ PII_READER = "gold_pii_reader"
 
 
 def ensure_roles(connection: psycopg.Connection) -> None:
-    """Create the roles that are missing and go on as the writer, so that it owns what is created next.
+    """Create the roles that are missing.
 
     Raises:
-        GoldError: the login may neither create the roles nor act as the writer; says what to run.
+        GoldError: The login may not create them; says what to run.
     """
     known = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
     missing = [role for role in (WRITER, READER, PII_READER) if role not in known]
@@ -44,10 +44,57 @@ def ensure_roles(connection: psycopg.Connection) -> None:
         )
     if WRITER in missing:
         connection.execute(f"GRANT {quoted(WRITER)} TO CURRENT_USER")
-    _act_as_writer(connection)
 
 
-def _act_as_writer(connection: psycopg.Connection) -> None:
+def take_over(connection: psycopg.Connection, relations: Iterable[str]) -> None:
+    """Give the writer what is ours and has another owner, as after a dump restored without owners.
+
+    Args:
+        connection: As the login itself, not yet as the writer.
+        relations: Tables and views of ours, as schema.name.
+
+    Raises:
+        GoldError: The login may not; says what to run.
+    """
+    from psycopg import sql
+
+    rows = connection.execute(
+        "SELECT n.nspname, c.relname, CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, r.rolname, "
+        "pg_has_role(current_user, r.oid, 'MEMBER') AND pg_has_role(current_user, %(writer)s, 'MEMBER') "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner "
+        "WHERE r.rolname <> %(writer)s AND (n.nspname || '.' || c.relname = ANY(%(ours)s) "
+        "OR (n.nspname = 'staging' AND c.relkind = 'r' AND c.relname ~ '^s[0-9]+_')) "
+        "UNION ALL SELECT n.nspname, NULL, 'SCHEMA', r.rolname, "
+        "pg_has_role(current_user, r.oid, 'MEMBER') AND pg_has_role(current_user, %(writer)s, 'MEMBER') "
+        "FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner "
+        "WHERE r.rolname <> %(writer)s AND n.nspname IN ('gold', 'staging', 'audit') ORDER BY 2 NULLS FIRST",
+        {"writer": WRITER, "ours": list(relations)},
+    ).fetchall()
+    statements = [
+        sql.SQL("ALTER {} {} OWNER TO {}")
+        .format(
+            sql.SQL(kind),
+            sql.Identifier(schema, name) if name else sql.Identifier(schema),
+            sql.Identifier(WRITER),
+        )
+        .as_string(connection)
+        for schema, name, kind, _, _ in rows
+    ]
+    if not all(may for *_, may in rows):
+        owners = ", ".join(sorted({owner for *_, owner, may in rows if not may}))
+        raise GoldError(
+            f"{owners} owns what {WRITER} must own; run as an administrator: {'; '.join(statements)}"
+        )
+    for statement in statements:
+        connection.execute(statement.encode())
+
+
+def act_as_writer(connection: psycopg.Connection) -> None:
+    """Go on as the writer, so that it owns what is created next.
+
+    Raises:
+        GoldError: The login may not; says what to run.
+    """
     [(database, user, is_member, may_create, writer_may_create)] = connection.execute(
         "SELECT current_database(), current_user, pg_has_role(current_user, %(writer)s, 'MEMBER'), "
         "has_database_privilege(current_user, current_database(), 'CREATE'), "

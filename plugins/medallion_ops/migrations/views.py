@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 
 from medallion_contracts.compile.postgres import GOLD, quoted
@@ -13,20 +12,21 @@ from medallion_contracts.model import Dataset, Table
 
 @dataclass(frozen=True)
 class View:
-    """A view of schema gold that shows no PII."""
+    """A view of schema gold that shows no PII: a query, or `shown` expressions by column of a `source`."""
 
     name: str
-    query: str
+    query: str = ""
+    source: str = ""
+    shown: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def checksum(self) -> str:
-        """Changes with the definition."""
-        return hashlib.sha256(self.query.encode()).hexdigest()
-
-    @property
-    def statement(self) -> str:
-        """CREATE VIEW."""
-        return f"CREATE VIEW {quoted(GOLD, self.name)} AS\n{self.query}"
+    def definition(self, stored: Sequence[str] = ()) -> str:
+        """The query; what the stored view has comes first, as Postgres adds columns only at the end."""
+        if self.query:
+            return self.query
+        names = [name for name in stored if name in self.shown]
+        names += [name for name in self.shown if name not in names]
+        expressions = ",\n    ".join(f"{self.shown[name]} AS {quoted(name)}" for name in names)
+        return f"SELECT\n    {expressions}\nFROM {self.source}\n"
 
 
 def views_of(dataset: Dataset) -> tuple[View, ...]:
@@ -45,13 +45,13 @@ def _masked(dataset: Dataset) -> Iterator[View]:
     for table in dataset.gold.values():
         if table.primary_key == (dataset.key,) and has_pii(table):
             # One letter and no length: enough to recognise a row by, too little to find a person.
-            shown = ",\n    ".join(
-                f"left({quoted(column.name)}, 1) || '***' AS {quoted(column.name)}"
+            shown = {
+                column.name: f"left({quoted(column.name)}, 1) || '***'"
                 if column.is_pii
                 else quoted(column.name)
                 for column in table.columns
-            )
-            yield View(f"{table.name}_masked", f"SELECT\n    {shown}\nFROM {quoted(GOLD, table.name)}\n")
+            }
+            yield View(f"{table.name}_masked", source=quoted(GOLD, table.name), shown=shown)
 
 
 def has_pii(table: Table) -> bool:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from medallion_contracts.errors import SettingsError
-from medallion_store.postgres import SETTING
+from medallion_store.postgres_address import SETTING
 from medallion_store.secret import Secret
 
 FILE_SETTING = "MEDALLION_SECRETS_FILE"
