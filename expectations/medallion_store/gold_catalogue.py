@@ -74,10 +74,16 @@ def manifest(connection: psycopg.Connection, set_id: int) -> Manifest:
     Raises:
         GoldError: There is no such set.
     """
-    row = connection.execute(_MANIFEST + "WHERE set_id = %s", [set_id]).fetchone()
-    if row is None:
+    found = find_manifest(connection, set_id)
+    if found is None:
         raise GoldError(f"there is no staging set {set_id}: see staging.manifests for those there are")
-    return _manifest(row)
+    return found
+
+
+def find_manifest(connection: psycopg.Connection, set_id: int) -> Manifest | None:
+    """The manifest of a set, None when there is no such set."""
+    row = connection.execute(_MANIFEST + "WHERE set_id = %s", [set_id]).fetchone()
+    return _manifest(row) if row else None
 
 
 def manifest_of_run(connection: psycopg.Connection, dataset: str, run_id: str) -> Manifest | None:
@@ -238,15 +244,20 @@ def set_of_publication(connection: psycopg.Connection, publication_id: int) -> i
 def last_published(connection: psycopg.Connection, dataset: str) -> Published | None:
     """The last publication of a dataset, with the inputs its set was made of."""
     row = connection.execute(
-        "SELECT p.publication_id, p.silver_table_id, p.to_version, m.contract_hash, m.excluded_rows, "
-        "m.enrichment->>'fingerprint' FROM gold.publications p JOIN staging.manifests m USING (set_id) "
+        "SELECT p.publication_id, p.silver_table_id, p.to_version, coalesce(m.contract_hash, ''), "
+        "coalesce(m.excluded_rows, '[]'), m.enrichment->>'fingerprint', "
+        "CASE WHEN m.set_id IS NULL THEN 'the manifest of the last publication is gone' "
+        "ELSE p.refresh_due END "
+        "FROM gold.publications p LEFT JOIN staging.manifests m USING (set_id) "
         "WHERE p.dataset = %s ORDER BY p.publication_id DESC LIMIT 1",
         [dataset],
     ).fetchone()
     if row is None:
         return None
-    publication, table_id, version, contract_hash, excluded, labels = row
-    return Published(publication, table_id, version, contract_hash, frozenset(excluded), labels)
+    publication, table_id, version, contract_hash, excluded, labels, refresh_due = row
+    return Published(
+        publication, table_id, version, contract_hash, frozenset(excluded), labels, refresh_due=refresh_due
+    )
 
 
 def lock_publication(connection: psycopg.Connection, dataset: str) -> None:

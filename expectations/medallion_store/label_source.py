@@ -1,7 +1,8 @@
 """Where an enrichment source is, what people are told of it, and how to tell that it changed.
 
 The gold job and Airflow both ask here, so that they decide alike. A source is a CSV file or a Delta table (a
-path, local or in the lake's account), or `jdbc:postgresql://host/database?table=schema.name`.
+path, local or in the lake's account), or `jdbc:postgresql://host/database?table=schema.name`, several
+hosts with commas.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from medallion_store.postgres_address import parse_dsn
 
 AskPostgres = Callable[[Mapping[str, str], str], str | None]
 """Runs a query in the database that libpq parameters name; the text of its one value, or None: no answer."""
@@ -22,7 +25,12 @@ USERNAME, PASSWORD = "MEDALLION_CHURN_USERNAME", "MEDALLION_CHURN_PASSWORD"
 _LIBPQ_TOO = ("sslmode", "sslrootcert")
 _SECRET_OPTION = re.compile(r"^[^=]*(user|uid|pass|pwd|secret|token|credential|sig|key)[^=]*=", re.IGNORECASE)
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
-_SECONDS = 60
+_SERVER_TYPES = {
+    "primary": "primary",
+    "master": "primary",
+    "secondary": "standby",
+    "preferSecondary": "prefer-standby",
+}
 _CHUNK_BYTES = 2**20
 
 
@@ -38,28 +46,30 @@ def is_csv(source: str) -> bool:
 
 def jdbc_table(source: str) -> tuple[str, str | None]:
     """Splits jdbc:postgresql://host/db?table=schema.name into the driver's URL and the table."""
-    parts = urlsplit(source.removeprefix("jdbc:"))
-    options = dict(parse_qsl(parts.query))
+    address, _, query = source.partition("?")
+    options = dict(parse_qsl(query))
     table = options.pop("table", None)
-    return "jdbc:" + urlunsplit(parts._replace(query=urlencode(options))), table
+    return f"{address}?{urlencode(options)}" if options else address, table
 
 
 def without_login(source: str) -> str:
     """The source for messages: no user, no password, no options but the table."""
     if not is_jdbc(source):
         return source.partition("?")[0] if "://" in source else source
-    parts = urlsplit(source.removeprefix("jdbc:").partition(";")[0])
-    kept = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name == "table"])
-    host = parts.hostname or ""
-    place = f"{host}:{parts.port}" if parts.port else host
-    return "jdbc:" + urlunsplit((parts.scheme, place, parts.path, kept, ""))
+    kind, separator, rest = source.removeprefix("jdbc:").partition("://")
+    if not separator:  # another spelling, such as oracle:thin:user/password@host
+        return f"jdbc:{kind.partition(':')[0]}:..."
+    # A login ends at the last @, whatever characters a password has.
+    place, _, query = rest.rpartition("@")[2].partition("?")
+    kept = urlencode([(name, value) for name, value in parse_qsl(query) if name == "table"])
+    return f"jdbc:{kind}://{place.partition(';')[0]}{'?' if kept else ''}{kept}"
 
 
 def has_login(source: str) -> bool:
     """Whether an address names a user or holds a password, key, token or signature."""
     if any(_SECRET_OPTION.search(unquote(option)) for option in re.split(r"[?&;]", source)[1:]):
         return True
-    return is_jdbc(source) and "@" in urlsplit(source.removeprefix("jdbc:")).netloc
+    return is_jdbc(source) and "@" in source
 
 
 def label_source_version(
@@ -128,18 +138,9 @@ def _remote_file_version(source: str, storage_options: Mapping[str, str]) -> str
 
 def _postgres_version(source: str, ask: AskPostgres) -> str | None:
     url, table = jdbc_table(source)
-    parts = urlsplit(url.removeprefix("jdbc:"))
-    if parts.scheme != "postgresql" or not _PLAIN_NAME.fullmatch(table or ""):
+    parameters = _libpq_of_jdbc(url)
+    if parameters is None or not _PLAIN_NAME.fullmatch(table or ""):
         return None
-    given = dict(parse_qsl(parts.query))
-    parameters = {
-        "host": parts.hostname or "localhost",
-        "port": str(parts.port or 5432),
-        "dbname": parts.path.strip("/"),
-        "connect_timeout": "10",
-        "options": f"-c default_transaction_read_only=on -c statement_timeout={_SECONDS}s",
-        **{name: given[name] for name in _LIBPQ_TOO if name in given},
-    }
     # Whole rows, in any order: a count alone would miss a changed label.
     state = ask(
         parameters,
@@ -147,3 +148,18 @@ def _postgres_version(source: str, ask: AskPostgres) -> str | None:
         f"FROM {table} AS source",
     )
     return None if state is None else f"rows:{state}"
+
+
+def _libpq_of_jdbc(url: str) -> dict[str, str] | None:
+    """The address of a JDBC URL for libpq, one host or several; None when it is not one of Postgres."""
+    address, _, query = url.removeprefix("jdbc:").partition("?")
+    given = dict(parse_qsl(query))
+    try:
+        parts = parse_dsn(address)
+    except ValueError:
+        return None
+    parameters = {name: str(value) for name, value in parts.items()}
+    parameters |= {name: given[name] for name in _LIBPQ_TOO if name in given}
+    if wanted := _SERVER_TYPES.get(given.get("targetServerType", "")):
+        parameters["target_session_attrs"] = wanted
+    return parameters

@@ -84,7 +84,7 @@ def address(dsn: Secret) -> str:
         return str(parts.get(name) or defaults.get(name) or "")
 
     hosts = (part("host") or part("hostaddr") or "localhost").split(",")
-    ports = part("port").split(",") if part("port") else ["5432"]
+    ports = [port or "5432" for port in part("port").split(",")]
     if len(ports) == 1:
         ports *= len(hosts)
     places = [

@@ -84,7 +84,7 @@ class Published:
     """What the last publication was made of.
 
     `excluded` are the ids of the rejected rows it left out, `labels` the fingerprint of the enrichment
-    labels it used.
+    labels it used, `refresh_due` says why all of gold must be computed whatever is new.
     """
 
     publication_id: int
@@ -93,6 +93,7 @@ class Published:
     contract_hash: str
     excluded: frozenset[int] = frozenset()
     labels: str | None = None
+    refresh_due: str | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ def plan(
 
 def _rebuild_reason(published: Published, silver: SilverState, contract_hash: str) -> str | None:
     last, now = published.to_version, silver.version
+    if published.refresh_due is not None:
+        return published.refresh_due
     if silver.table_id != published.silver_table_id:
         return "silver is another table than the one published from"
     if now < last:

@@ -104,6 +104,11 @@ class PostgresServer(_Server):
         self._postgres.ensure_database(name)
         return self._postgres.dsn(name)
 
+    @property
+    def superuser_dsn(self) -> str:
+        """Superuser DSN of the database that every server has."""
+        return self._postgres.dsn("postgres")
+
     def dsn(self, database: str, user: str, password: str) -> str:
         """DSN of a role of the test's own."""
         return self._postgres.dsn(database, user, password)

@@ -30,6 +30,7 @@ from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.verdict import Verdict
 from medallion_store.gold_catalogue import (
     count_rejected,
+    find_manifest,
     last_publication,
     manifest,
     newest_set,
@@ -183,8 +184,9 @@ def exclusion_behind_set(connection: psycopg.Connection, set_id: int) -> Decisio
     """
     written = manifest(connection, set_id)
     base = written.base_publication_id
-    before = set_of_publication(connection, base) if base is not None else None
-    known = manifest(connection, before).excluded if before is not None else frozenset()
+    published = set_of_publication(connection, base) if base is not None else None
+    before = find_manifest(connection, published) if published is not None else None
+    known = before.excluded if before else frozenset()
     row = connection.execute(
         "SELECT set_id, answered_by, answered_at FROM audit.decisions "
         "WHERE set_id = ANY(%s) AND answer = %s AND refused IS NULL ORDER BY answered_at DESC LIMIT 1",

@@ -42,8 +42,31 @@ def test_a_table_of_postgres_is_asked_for_all_its_rows_without_writing() -> None
     [(parameters, query)] = asked
     assert (parameters["host"], parameters["port"], parameters["dbname"]) == ("db", "5433", "crm")
     assert parameters["sslmode"] == "require"
-    assert "default_transaction_read_only=on" in parameters["options"]
+    assert "options" not in parameters, "poolers refuse them"
     assert query.endswith("FROM public.outcomes AS source")
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("a:5432,b:5433/crm", "a,b", "5432,5433"),
+        ("[2001:db8::1]:5433/crm", "2001:db8::1", "5433"),
+        ("db/crm", "db", None),
+    ],
+)
+def test_every_address_of_postgres_is_understood(address: str, host: str, port: str | None) -> None:
+    asked: list[Mapping[str, str]] = []
+
+    def ask(parameters: Mapping[str, str], query: str) -> str | None:
+        asked.append(parameters)
+        return "1:1"
+
+    source = f"jdbc:postgresql://{address}?targetServerType=preferSecondary&table=public.outcomes"
+    assert label_source_version(source, {}, ask) == "rows:1:1"
+    [parameters] = asked
+    assert (parameters["host"], parameters.get("port"), parameters["dbname"]) == (host, port, "crm")
+    assert parameters["target_session_attrs"] == "prefer-standby"
+    assert without_login(source) == f"jdbc:postgresql://{address}?table=public.outcomes"
 
 
 def test_a_database_that_does_not_answer_has_no_state() -> None:
@@ -70,6 +93,11 @@ def test_only_a_plain_table_of_postgres_is_asked(source: str) -> None:
         (f"{JDBC}&password=marked", True),
         (f"{JDBC}&user=grace", True),
         ("jdbc:postgresql://grace:marked@db/crm?table=t", True),
+        ("jdbc:postgresql://grace:marked/slash@db/crm?table=t", True),
+        ("jdbc:postgresql://grace:marked?query@db:5432,db2:5432/crm?table=t", True),
+        ("jdbc:postgresql://grace:marked@at@[::1]:5432/crm", True),
+        ("jdbc:sqlserver://db:1433;databaseName=crm;User=grace;password=marked", True),
+        ("jdbc:oracle:thin:grace/marked@db:1521/crm", True),
         ("/data/user@host.csv", False),
         ("/data/key=1;b.csv", False),
         (f"{JDBC}&PASSWORD=marked", True),
