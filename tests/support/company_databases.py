@@ -53,6 +53,13 @@ def set_up_unusually(dsn: str, *, of_role: bool = False) -> None:
             )
 
 
+def set_up_as_usual(dsn: str) -> None:
+    """Take the settings of a database back."""
+    database = sql.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
+    with psycopg.connect(dsn, dbname="postgres", autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
+
+
 def standby(folder: Path) -> PostgresServer:
     """A server that follows no one and takes no writes; not started."""
     server = PostgresServer(folder)
