@@ -14,6 +14,7 @@ from medallion_contracts.compile.postgres import (
     AUDIT,
     GOLD,
     ROOM_FOR_UPDATES,
+    STAGING,
     column_type,
     create_table,
     literal,
@@ -68,7 +69,8 @@ def plan_schema_changes(connection: psycopg.Connection, dataset: Dataset) -> Cha
         raise MigrationError("the gold tables cannot be made what the contracts say", changes.problems)
     _indexes(connection, dataset, changes)
     if not _exists(connection, AUDIT, "rejected_rows"):
-        changes.statements.extend(_rejected_rows(dataset))
+        lists = "exclusions" if _exists(connection, STAGING, "exclusions") else "manifests"
+        changes.statements.extend((*_rejected_rows(dataset), _number_on(lists)))
         changes.emptied.append(f"table {AUDIT}.rejected_rows")
     if changes.emptied:
         changes.statements.append(_refresh(dataset, changes.emptied))
@@ -205,6 +207,15 @@ def _rejected_rows(dataset: Dataset) -> list[str]:
         "WHERE released_at IS NULL",
         f"COMMENT ON TABLE {name} IS 'Versions kept out of gold by a decision, until released'",
     ]
+
+
+def _number_on(lists: str) -> str:
+    """Counts on from the highest rejection in the sets' lists: none must bear the number of a lost one."""
+    return (
+        "SELECT setval(pg_get_serial_sequence('audit.rejected_rows', 'rejection_id'), known.highest) "
+        f"FROM (SELECT max(id::bigint) AS highest FROM {quoted(STAGING, lists)}, "
+        "jsonb_array_elements_text(excluded_rows) AS id) AS known WHERE known.highest IS NOT NULL"
+    )
 
 
 def _exists(connection: psycopg.Connection, schema: str, name: str) -> bool:

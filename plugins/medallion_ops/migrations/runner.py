@@ -10,12 +10,12 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from medallion_contracts.errors import GoldError, MigrationError
+from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset
 from medallion_ops.migrations.contract_tables import own_relations, plan_schema_changes
 from medallion_ops.migrations.roles import act_as_writer, ensure_roles, grant_reading, take_over
 from medallion_ops.migrations.scripts import MIGRATIONS, apply_scripts, scripts, tables_of
-from medallion_ops.migrations.view_changes import drop_views, ensure_views, views_of_others
+from medallion_ops.migrations.view_changes import ensure_views, make_way
 from medallion_ops.migrations.views import has_pii, views_of
 from medallion_store.postgres import gold_connection
 from medallion_store.secret import Secret
@@ -69,17 +69,10 @@ def _apply_contracts(connection: psycopg.Connection, dataset: Dataset) -> Iterat
     for note in changes.notes:
         log.info("migration: %s", note)
     views = views_of(dataset)
-    own = [view.name for view in views]
-    strangers = [
-        problem
-        for table, column in changes.retyped
-        for problem in views_of_others(connection, table, column, own)
-    ]
-    if strangers:
-        raise MigrationError("views of others are in the way of a change of gold", strangers)
     # A view pins the type of what it shows: it makes way, and comes back in the same transaction.
-    dropped = drop_views(connection, views) if changes.retyped else []
+    dropped = make_way(connection, views, changes.retyped)
     for statement in changes.statements:
         connection.execute(statement.encode())
-        yield statement.splitlines()[0].rstrip(" (")
+        if not statement.startswith(("SELECT", "UPDATE")):
+            yield statement.splitlines()[0].rstrip(" (")
     yield from ensure_views(connection, views, dropped)

@@ -8,7 +8,7 @@ grants, options and comment it had; a view of somebody else that shows it is nev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     import psycopg
 
 
+_SHOWN = (
+    "SELECT DISTINCT v.relname, v.oid::regclass::text, r.rolname FROM pg_depend d "
+    "JOIN pg_rewrite w ON w.oid = d.objid JOIN pg_class v ON v.oid = w.ev_class "
+    "JOIN pg_roles r ON r.oid = v.relowner "
+    "LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+    "WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
+    "AND v.oid <> d.refobjid "
+)
+"""Views and materialized views with the relations that they show: name, name with schema, owner."""
+
+
 @dataclass(frozen=True)
 class KeptView:
     """What others gave a view that was dropped: statements that give it back."""
@@ -29,18 +40,28 @@ class KeptView:
     statements: tuple[str, ...]
 
 
-def drop_views(connection: psycopg.Connection, views: Sequence[View]) -> list[KeptView]:
-    """Drop the views there are, to make way for a change of the tables; gives what they carried.
+def drop_views(
+    connection: psycopg.Connection, views: Sequence[View], affected: Collection[str]
+) -> list[KeptView]:
+    """Drop views, and ours that show them, to make way for a change; gives what they carried.
+
+    Args:
+        connection: The connection of the migration's transaction.
+        views: All views of ours.
+        affected: Names of those that are in the way.
 
     Raises:
         MigrationError: Views of others show them; names each with its owner. Nothing was changed.
     """
-    there = [view for view in views if _oid(connection, view) is not None]
-    strangers = {
-        problem: None
-        for view in there
-        for problem in _views_on(connection, quoted(GOLD, view.name), [one.name for one in views])
-    }
+    own = [view.name for view in views]
+    shown = _SHOWN + "AND v.relname = ANY(%(own)s) AND d.refobjid = to_regclass(%(relation)s)"
+    in_the_way = set(affected)
+    for view in views:  # those that show others come after them
+        relation = {"own": own, "relation": quoted(GOLD, view.name), "gold": GOLD}
+        if view.name in in_the_way:
+            in_the_way |= {name for name, *_ in connection.execute(shown, relation)}
+    there = [view for view in views if view.name in in_the_way and _oid(connection, view) is not None]
+    strangers = [problem for view in there for problem in _views_on(connection, quoted(GOLD, view.name), own)]
     if strangers:
         raise MigrationError("views of others are in the way of a change of gold", strangers)
     kept = [KeptView(view, tuple(_carried(connection, view))) for view in there]
@@ -64,7 +85,7 @@ def ensure_views(
         if is_there and known.get(f"view {view.name}") == _fingerprint(connection, view):
             continue
         if is_there and not _replaced(connection, view):
-            carried[view.name] = drop_views(connection, [view])[0].statements
+            carried |= {one.view.name: one.statements for one in drop_views(connection, views, [view.name])}
             is_there = False
         if not is_there:
             connection.execute(f"CREATE VIEW {quoted(GOLD, view.name)} AS\n{view.definition()}".encode())
@@ -74,9 +95,29 @@ def ensure_views(
         yield f"{'CREATE OR REPLACE' if is_there else 'CREATE'} VIEW {quoted(GOLD, view.name)}"
 
 
-def views_of_others(connection: psycopg.Connection, table: str, column: str, own: Iterable[str]) -> list[str]:
-    """Views that show a column of a gold table, apart from our `own`: what a change of its type meets."""
-    return list(_views_on(connection, quoted(GOLD, table), own, column))
+def make_way(
+    connection: psycopg.Connection, views: Sequence[View], retyped: Iterable[tuple[str, str]]
+) -> list[KeptView]:
+    """Drop our views that show columns of gold which get another type; gives what they carried.
+
+    Raises:
+        MigrationError: Views of others show such a column, or a view of ours that must go.
+    """
+    own = [view.name for view in views]
+    affected: set[str] = set()
+    strangers: list[str] = []
+    for table, column in retyped:
+        relation = quoted(GOLD, table)
+        strangers += _views_on(connection, relation, own, column)
+        rows = connection.execute(
+            _SHOWN + "AND v.relname = ANY(%(own)s) AND d.refobjid = to_regclass(%(relation)s) "
+            "AND a.attname = %(column)s AND v.relnamespace = to_regnamespace(%(gold)s)",
+            {"own": own, "relation": relation, "column": column, "gold": GOLD},
+        )
+        affected |= {name for name, *_ in rows}
+    if strangers:
+        raise MigrationError("views of others are in the way of a change of gold", strangers)
+    return drop_views(connection, views, affected)
 
 
 def _replaced(connection: psycopg.Connection, view: View) -> bool:
@@ -117,18 +158,13 @@ def _views_on(
 ) -> Iterator[str]:
     """Views and materialized views of others that show a relation, or one column of it, one line each."""
     rows = connection.execute(
-        "SELECT DISTINCT v.oid::regclass::text, r.rolname FROM pg_depend d "
-        "JOIN pg_rewrite w ON w.oid = d.objid JOIN pg_class v ON v.oid = w.ev_class "
-        "JOIN pg_roles r ON r.oid = v.relowner "
-        "LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
-        "WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
-        "AND d.refobjid = to_regclass(%s) AND v.oid <> d.refobjid "
-        "AND NOT (v.relnamespace = to_regnamespace(%s) AND v.relname = ANY(%s)) "
-        "AND (%s::text IS NULL OR a.attname = %s) ORDER BY 1",
-        [relation, GOLD, list(own), column, column],
+        _SHOWN + "AND d.refobjid = to_regclass(%(relation)s) "
+        "AND NOT (v.relnamespace = to_regnamespace(%(gold)s) AND v.relname = ANY(%(own)s)) "
+        "AND (%(column)s::text IS NULL OR a.attname = %(column)s) ORDER BY 2",
+        {"relation": relation, "gold": GOLD, "own": list(own), "column": column},
     )
     shows = f"{relation}.{quoted(column)}" if column else relation
-    for name, owner in rows:
+    for _, name, owner in rows:
         yield (
             f"view {name} of {owner} shows {shows}, which has to change: "
             f"{owner} drops it, and makes it again after the migration"
