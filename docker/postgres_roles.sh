@@ -16,4 +16,5 @@ role gold_pii_reader ""
 psql --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" \
     --command "ALTER ROLE airflow SET idle_in_transaction_session_timeout = '120s'"
 createdb --username "$POSTGRES_USER" --owner airflow airflow
-createdb --username "$POSTGRES_USER" --owner medallion_writer gold
+# Whatever the template is: gold holds every name there is.
+createdb --username "$POSTGRES_USER" --owner medallion_writer --encoding UTF8 --template template0 gold

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from company_databases import TransactionPooler, set_up_unusually, standby
 from medallion_contracts.errors import GoldError
@@ -21,6 +22,7 @@ from medallion_store.gold_catalogue import lock_publication
 from medallion_store.postgres import gold_connection
 from medallion_store.secret import Secret
 from medallion_store.staging_sets import drop_replaced_sets, open_set
+from services import PostgresServer
 from staged_sets import DATASET, GoldDatabase, version
 
 PEOPLE = [
@@ -105,13 +107,23 @@ def test_of_several_hosts_the_primary_is_found_by_every_client(postgres: str) ->
     assert names(gold) == WANTED
 
 
-def test_a_standby_is_named_and_what_to_set(tmp_path: Path) -> None:
+def test_a_standby_is_named_and_where_there_is_a_primary_it_is_found(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
     server = standby(tmp_path)
     server.start()
     try:
         for options in ("", "?target_session_attrs=primary", "?target_session_attrs=read-write"):
             with pytest.raises(GoldError, match=r"is a standby.*list all servers .*=primary"):
                 migrate(Secret(f"{server.superuser_dsn}{options}"), DATASET)
+        logins = [conninfo_to_dict(one.superuser_dsn) for one in (server, postgres_server)]
+        passwords = tmp_path / "passwords"
+        passwords.touch(mode=0o600)
+        passwords.write_text("".join("{host}:{port}:*:{user}:{password}\n".format(**one) for one in logins))
+        hosts = ",".join("{host}:{port}".format(**one) for one in logins)
+        both = Secret(f"postgresql://postgres@{hosts}/postgres?passfile={passwords}")
+        with gold_connection(both) as connection:
+            assert str(connection.info.port) == logins[1]["port"]
     finally:
         server.stop()
 
