@@ -106,6 +106,22 @@ def newest_set(connection: psycopg.Connection, dataset: str) -> int | None:
     return int(row[0]) if row else None
 
 
+def newest_unpublished_set(connection: psycopg.Connection, dataset: str, *, before: int) -> int | None:
+    """The newest complete set before another that is not published: it may wait for a person."""
+    [(set_id,)] = connection.execute(
+        "SELECT max(set_id) FROM staging.manifests m WHERE dataset = %s AND set_id < %s "
+        "AND NOT EXISTS (SELECT 1 FROM gold.publications p WHERE p.set_id = m.set_id)",
+        [dataset, before],
+    ).fetchall()
+    return set_id if set_id is None else int(set_id)
+
+
+def datasets_of_sets(connection: psycopg.Connection, set_ids: Collection[int]) -> dict[int, str]:
+    """The datasets of those sets that are complete."""
+    query = "SELECT set_id, dataset FROM staging.manifests WHERE set_id = ANY(%s)"
+    return dict(connection.execute(query, [list(set_ids)]).fetchall())
+
+
 def sets_older_than(connection: psycopg.Connection, dataset: str, days: int) -> list[int]:
     """The ids of sets written more than so many days ago."""
     query = (

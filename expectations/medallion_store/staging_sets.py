@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from medallion_contracts.compile.postgres import STAGING, create_staging, scopes, staged_columns, staging_name
 from medallion_contracts.model import Column, Dataset
-from medallion_store.gold_catalogue import next_set_id
+from medallion_store.gold_catalogue import datasets_of_sets, newest_unpublished_set, next_set_id
 from medallion_store.postgres import gold_connection
 from medallion_store.secret import Secret
 
@@ -56,12 +56,7 @@ def drop_replaced_sets(connection: psycopg.Connection, dataset: Dataset, newest:
     published, which may be blocked and waiting for a person, and those younger than `newest`: of another run
     that ended before this one. A table that somebody is reading is left to the next run.
     """
-    kept = connection.execute(
-        "SELECT max(set_id) FROM staging.manifests m WHERE dataset = %s AND set_id < %s "
-        "AND NOT EXISTS (SELECT 1 FROM gold.publications p WHERE p.set_id = m.set_id)",
-        [dataset.name, newest],
-    ).fetchone()
-    waiting = kept[0] if kept else None
+    waiting = newest_unpublished_set(connection, dataset.name, before=newest)
     owners = _staged(connection)
     return [
         set_id
@@ -123,10 +118,10 @@ def _tables_of(connection: psycopg.Connection, set_id: int) -> list[str]:
 def _staged(connection: psycopg.Connection) -> dict[int, str | None]:
     """Sets that have tables, with their dataset; None for one without a manifest."""
     query = (
-        "SELECT DISTINCT s.set_id, m.dataset FROM pg_class c "
+        "SELECT DISTINCT substring(c.relname FROM '^s([0-9]{1,18})_')::bigint FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "CROSS JOIN LATERAL (SELECT substring(c.relname FROM '^s([0-9]{1,18})_')::bigint AS set_id) AS s "
-        "LEFT JOIN staging.manifests m USING (set_id) "
-        "WHERE n.nspname = %s AND c.relkind = 'r' AND s.set_id IS NOT NULL"
+        "WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname ~ '^s[0-9]{1,18}_'"
     )
-    return dict(connection.execute(query, [STAGING]).fetchall())
+    set_ids = [set_id for (set_id,) in connection.execute(query, [STAGING])]
+    known = datasets_of_sets(connection, set_ids)
+    return {set_id: known.get(set_id) for set_id in set_ids}
