@@ -104,7 +104,7 @@ def test_a_job_gets_what_it_needs_and_its_last_numbers_are_the_result(
 
 
 def test_nothing_of_the_connection_is_echoed(
-    jobs: Path, servers: SparkServers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    jobs: Path, servers: SparkServers, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     connection = {
         "conn_type": "spark",
@@ -114,10 +114,11 @@ def test_nothing_of_the_connection_is_echoed(
         "extra": {"spark-binary": "spark-submit", "token": "marked-t0ken"},
     }
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(connection))
-    with caplog.at_level("DEBUG"), pytest.raises(AirflowException) as raised:
+    with pytest.raises(AirflowException) as raised:
         run(jobs, CRASHES)
-    assert "Spark-Submit cmd" in caplog.text, "there is something to look at"
-    assert "marked-" not in caplog.text
+    logged = "".join(capfd.readouterr())
+    assert "Spark-Submit cmd" in logged, "there is something to look at"
+    assert "marked-" not in logged
     assert "marked-" not in str(raised.value)
 
 
