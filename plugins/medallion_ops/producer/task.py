@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -33,12 +34,12 @@ def parameters(given: Mapping[str, Any], run_after: datetime, folder: Path | Non
     Raises:
         ParameterError: They are not valid; lists all problems.
     """
-    as_of = given.get("as_of")
-    try:
+    as_of, wanted = given.get("as_of"), None
+    with suppress(ValueError):  # its message quotes what was given, and would be in the log with ours
         wanted = datetime.fromisoformat(as_of) if as_of else None
-    except ValueError as error:
+    if as_of and wanted is None:
         problem = "as_of: is no ISO 8601 time, such as 2026-11-28T12:00:00Z"
-        raise ParameterError(_SUBJECT, [problem]) from error
+        raise ParameterError(_SUBJECT, [problem])
     if given.get("file") and folder is None:
         problem = "file: MEDALLION_PRODUCER_DIR is not set, so there is no folder to take files from"
         raise ParameterError(_SUBJECT, [problem])
