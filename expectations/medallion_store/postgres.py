@@ -87,7 +87,11 @@ _WRONG_SERVER = ("session is read-only", "hot standby mode", "in recovery")
 
 @contextmanager
 def gold_connection(
-    dsn: Secret, *, autocommit: bool = False, application: str = "medallion"
+    dsn: Secret,
+    *,
+    autocommit: bool = False,
+    application: str = "medallion",
+    connect_seconds: int | None = None,
 ) -> Iterator[psycopg.Connection]:
     """A connection to gold: one transaction, committed at the end of the block, rolled back by any exception.
 
@@ -96,6 +100,8 @@ def gold_connection(
         autocommit: Each statement is a transaction of its own; behind a pooler in transaction mode the limits
             of the role are in force for it.
         application: How the database's activity names the connection.
+        connect_seconds: How long to wait for the server, whatever the DSN says; None for the DSN's own limit,
+            or CONNECT_SECONDS.
 
     Raises:
         SettingsError: The DSN cannot be parsed.
@@ -106,14 +112,22 @@ def gold_connection(
     import psycopg
 
     try:
-        with connect(dsn, autocommit=autocommit, application=application) as connection:
+        with connect(
+            dsn, autocommit=autocommit, application=application, connect_seconds=connect_seconds
+        ) as connection:
             yield connection
     except psycopg.Error as error:
         # Not chained: DETAIL quotes rows, and a task's traceback ends up in logs.
         raise explained(error, dsn) from None
 
 
-def connect(dsn: Secret, *, autocommit: bool = False, application: str = "medallion") -> psycopg.Connection:
+def connect(
+    dsn: Secret,
+    *,
+    autocommit: bool = False,
+    application: str = "medallion",
+    connect_seconds: int | None = None,
+) -> psycopg.Connection:
     """An open connection with everything pinned, for clients that close it themselves.
 
     Behind a pooler, and without `autocommit`, it is in its first transaction already; later ones are without
@@ -127,6 +141,8 @@ def connect(dsn: Secret, *, autocommit: bool = False, application: str = "medall
     import psycopg
 
     parameters = libpq_parameters(dsn)
+    if connect_seconds is not None:
+        parameters["connect_timeout"] = connect_seconds
     if "," in f"{parameters.get('host', '')}{parameters.get('hostaddr', '')}":
         parameters.setdefault("target_session_attrs", "primary")
     connection = psycopg.connect(

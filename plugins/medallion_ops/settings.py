@@ -21,6 +21,7 @@ from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import MonitorSettings
+from medallion_ops.page.settings import PageSettings
 from medallion_store.label_source import has_login
 from medallion_store.lake_login import LakeLogin
 from medallion_store.secret import Secret
@@ -384,6 +385,7 @@ SECTIONS: Mapping[str, type[f.Section]] = {
     "alerts": AlertSettings,
     "limits": LimitSettings,
     "monitor": MonitorSettings,
+    "page": PageSettings,
 }
 
 
@@ -400,6 +402,7 @@ class Settings:
     alerts: AlertSettings
     limits: LimitSettings
     monitor: MonitorSettings
+    page: PageSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:

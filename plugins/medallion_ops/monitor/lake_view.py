@@ -18,7 +18,10 @@ FIRST_LOOK_BATCHES = 1_500
 
 @dataclass(frozen=True)
 class LedgerNews:
-    """Micro-batches since a look: next `offsets` by (topic, partition), `latency_p95` in seconds."""
+    """Micro-batches since a look: next `offsets` by (topic, partition), `latency_p95` in seconds.
+
+    `rows` are their rows in the ledger.
+    """
 
     sequence: int | None = None
     batches: int = 0
@@ -26,6 +29,7 @@ class LedgerNews:
     offsets: Mapping[tuple[str, int], int] | None = None
     committed_at: datetime | None = None
     latency_p95: float | None = None
+    rows: Sequence[Mapping[str, Any]] = ()
 
 
 def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> LedgerNews:
@@ -65,6 +69,7 @@ def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> Led
         offsets={(one["topic"], one["partition"]): one["until_offset"] for one in last["sources"]},
         committed_at=last["committed_at"],
         latency_p95=last["event_to_silver_p95"],
+        rows=new,
     )
 
 

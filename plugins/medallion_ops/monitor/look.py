@@ -17,7 +17,7 @@ from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Dataset
 from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
-from medallion_ops.monitor import host_view, incidents, samples
+from medallion_ops.monitor import host_view, incidents, lake_facts, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
 from medallion_ops.monitor.kafka_view import backlog
 from medallion_ops.monitor.lake_view import LedgerNews, ledger_news, oldest_pending
@@ -156,9 +156,26 @@ def _observe(
     new = news.counts if after is not None else Counts()
     seen = DatasetObservation(dataset.name, stream, gold)
     samples.record(connection, seen, now, news.sequence or after, news.batches, new)
+    with failed.part("the lake"):
+        _keep_facts(connection, dataset, paths, storage, news, now)
     recent = samples.sums(connection, dataset.name, now - samples.RECENT, now)
     usual = samples.sums(connection, dataset.name, now - samples.DAY, now - samples.RECENT)
     return replace(seen, stream=replace(stream, recent=recent, last_day=usual))
+
+
+def _keep_facts(
+    connection: psycopg.Connection,
+    dataset: Dataset,
+    paths: LakePaths,
+    storage: Mapping[str, str],
+    news: LedgerNews,
+    now: datetime,
+) -> None:
+    lake_facts.record_batches(connection, dataset.name, news.rows, now)
+    lake_facts.record_gold_rows(connection, dataset, now)
+    lake_facts.record_lake_rows(connection, paths, storage, now)
+    if news.counts.rejected or news.counts.late:
+        lake_facts.record_samples(connection, dataset, paths, storage)
 
 
 def _control_files(settings: Settings, paths: LakePaths, now: datetime) -> StreamObservation:

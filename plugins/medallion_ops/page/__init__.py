@@ -1,0 +1,1 @@
+"""The page "Medallion" in Airflow's navigation, the Data Docs behind Airflow's login, and the metrics."""

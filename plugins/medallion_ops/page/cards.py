@@ -1,0 +1,78 @@
+"""The cards: each layer of each dataset, its rows, its last hour, its freshness against the service level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from medallion_ops.monitor.limits import ServiceLevels
+
+LOOK_IS_OLD_SECONDS = 360
+"""Three looks of the monitor have failed by then."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A layer of a dataset. `freshness` is the age of the oldest record not in it, `limit` the promise.
+
+    `state` is good, bad, or unknown: without a service level or a recent look there is nothing to compare.
+    """
+
+    layer: str
+    tables: tuple[tuple[str, int, int | None], ...]
+    counted_at: datetime | None
+    freshness: float | None
+    limit: float | None
+    state: str
+
+
+def cards(
+    levels: ServiceLevels,
+    sample: Mapping[str, Any] | None,
+    counts: Mapping[tuple[str, str], tuple[int, datetime]],
+    hour: Mapping[tuple[str, str], int],
+) -> list[Card]:
+    """The cards of a dataset.
+
+    Args:
+        levels: what its contracts promise.
+        sample: the monitor's last look at it; None for none.
+        counts: rows and time of count by (layer, table).
+        hour: rows of the last hour by (layer, table).
+    """
+    is_recent = sample is not None and sample["age"] <= LOOK_IS_OLD_SECONDS
+    seen = dict(sample) if sample is not None and is_recent else {}
+    promised = {
+        "bronze": (seen.get("backlog_age"), levels.silver_freshness),
+        "silver": (seen.get("backlog_age"), levels.silver_freshness),
+        "quarantine": (_quarantined_percent(hour if is_recent else {}), levels.quarantine_percent),
+        "gold": (seen.get("pending_age"), levels.gold_freshness),
+    }
+    return [
+        Card(
+            layer,
+            tuple(
+                (table, rows, hour.get((layer, table)))
+                for (of, table), (rows, _) in sorted(counts.items())
+                if of == layer
+            ),
+            min((at for (of, _), (_, at) in counts.items() if of == layer), default=None),
+            value,
+            limit,
+            _state(value, limit),
+        )
+        for layer, (value, limit) in promised.items()
+    ]
+
+
+def _state(value: float | None, limit: float | None) -> str:
+    if value is None or limit is None:
+        return "unknown"
+    return "good" if value <= limit else "bad"
+
+
+def _quarantined_percent(hour: Mapping[tuple[str, str], int]) -> float | None:
+    read = hour.get(("bronze", "bronze"))
+    return 100 * hour.get(("quarantine", "quarantine"), 0) / read if read else None
