@@ -8,7 +8,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-PREFIX = "/medallion"
+from medallion_ops.gate.docs_location import PAGE_PREFIX as PREFIX
+
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Scope]]
 _Send = Callable[[_Scope], Awaitable[None]]

@@ -237,7 +237,7 @@ class GoldSettings(f.Section):
     data_docs_url: str | None = f.setting(
         "DATA_DOCS_URL",
         f.link,
-        "address under which people open the Data Docs",
+        "address under which people open the Data Docs; none: the page in Airflow, behind its login",
         example="https://docs.example.com/gate",
     )
 

@@ -127,7 +127,6 @@ class Stack:
             "MEDALLION_ALERT_FROM": "medallion@medallion.example",
             "MEDALLION_ALERT_OUTBOX": str(folder / "outbox"),
             "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
-            "MEDALLION_DATA_DOCS_URL": (folder / "data_docs").as_uri(),
             "MEDALLION_PRODUCER_DIR": str(folder / "incoming"),
         }
         settings.update(_chosen(state))

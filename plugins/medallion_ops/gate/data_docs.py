@@ -23,6 +23,7 @@ from great_expectations.data_context.types.resource_identifiers import (
 )
 
 from medallion_ops.gate.docs_location import dataset_folder, run_name
+from medallion_ops.gate.local_pages import make_local, write_index
 from medallion_ops.gate.verdict import Finding, Verdict
 
 KEPT_SETS = 100
@@ -59,6 +60,9 @@ def write_data_docs(
             identifiers[-1].to_tuple(), context.validation_results_store.serialize(result)
         )
     context.build_data_docs(site_names=["site"], resource_identifiers=identifiers)
+    for page in site.glob(f"validations/*/{run_name(verdict.set_id)}/*/*.html"):
+        make_local(site, page)
+    write_index(site)
 
 
 def _shown(finding: Finding, *, is_strict: bool) -> dict[str, object]:

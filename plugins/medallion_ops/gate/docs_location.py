@@ -5,6 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+PAGE_PREFIX = "/medallion"
+"""Where the page is, below Airflow's address."""
+DOCS_FOLDER = "data-docs"
+"""Where the page has the Data Docs."""
+
 
 def dataset_folder(dataset: str) -> str:
     """Folder of a dataset's site below the Data Docs folder."""
@@ -14,6 +19,11 @@ def dataset_folder(dataset: str) -> str:
 def run_name(set_id: int) -> str:
     """How the pages name a set."""
     return f"set-{set_id}"
+
+
+def docs_address(airflow_url: str | None) -> str | None:
+    """Where the page in Airflow serves the Data Docs, behind its login; None without Airflow's address."""
+    return f"{airflow_url.rstrip('/')}{PAGE_PREFIX}/{DOCS_FOLDER}" if airflow_url else None
 
 
 def page(dataset: str, table: str, set_id: int, written_at: datetime) -> str:

@@ -24,7 +24,7 @@ from medallion_ops.alerts.sending import send
 from medallion_ops.gate import episodes, mails
 from medallion_ops.gate.__main__ import EXIT_STALE
 from medallion_ops.gate.decision import exclusion_decided, reject_failing_rows
-from medallion_ops.gate.docs_location import page
+from medallion_ops.gate.docs_location import docs_address, page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
 from medallion_ops.migrations.runner import migrate
@@ -277,8 +277,9 @@ def _links(
         links["Airflow run"] = run
         if not verdict.passed:
             links["Decide in Airflow"] = f"{question}/required_actions"
-    if settings.data_docs_url:
+    docs = settings.data_docs_url or docs_address(alerts.airflow_url)
+    if docs and settings.data_docs_dir:
         for table in sorted({finding.table for finding in verdict.failed}):
             address = page(written.dataset, table, written.set_id, written.created_at)
-            links[f"Data Docs of {table}"] = f"{settings.data_docs_url.rstrip('/')}/{address}"
+            links[f"Data Docs of {table}"] = f"{docs.rstrip('/')}/{address}"
     return links

@@ -17,6 +17,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import dataset_names
+from medallion_ops.gate.docs_location import DOCS_FOLDER
 from medallion_ops.page import changes, views
 from medallion_ops.page.access import Editor, Reader, has_token, may_edit, may_start, reader
 from medallion_ops.page.database import reading
@@ -116,7 +117,7 @@ def static(name: str) -> FileResponse:
     return FileResponse(path, media_type=media_type(path), headers={"Cache-Control": "private, max-age=300"})
 
 
-@pages.get("/data-docs/{path:path}")
+@pages.get(f"/{DOCS_FOLDER}/{{path:path}}")
 def data_docs(path: str) -> FileResponse:
     """A file of the Data Docs."""
     folder = GoldSettings.from_environment().data_docs_dir

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_ops.gate.docs_location import DOCS_FOLDER
 from medallion_ops.gate.docs_location import page as docs_page
 from medallion_ops.monitor.limits import ServiceLevels, service_levels
 from medallion_ops.monitor.settings import MonitorSettings
@@ -84,7 +85,7 @@ def gate(reading: Reading) -> Context:
         rows = queries.gate_results(reading, name)
         for row in rows:
             address = docs_page(name, row["table_name"], row["set_id"], row["created_at"])
-            row["docs"] = f"data-docs/{address}" if has_docs else None
+            row["docs"] = f"{DOCS_FOLDER}/{address}" if has_docs else None
         return {"results": rows}
 
     return _each(of)

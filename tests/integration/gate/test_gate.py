@@ -227,6 +227,23 @@ def test_data_docs_show_counts_keys_and_masked_examples(marked: tuple[Verdict, P
     assert "K1, version 2026-05-04T12:00:00+00:00, Kafka customers/0@1000, tenure: 9999" in page.read_text()
 
 
+def test_data_docs_load_nothing_from_elsewhere_and_run_no_script(marked: tuple[Verdict, Path]) -> None:
+    site = marked[1] / "customers"
+    pages = list(site.rglob("*.html"))
+    assert len(pages) == 5
+    for page in pages:
+        text = page.read_text()
+        assert re.findall(r"<script\b", text, re.IGNORECASE) == []
+        sources = re.findall(r"(?:\bsrc|<link[^>]*\bhref)\s*=\s*[\"']?([^\"'\s>]+)", text, re.IGNORECASE)
+        assert sources
+        assert [one for one in (*sources, *re.findall(r"url\(([^)]*)\)", text)) if "//" in one] == []
+        assert all((page.parent / one).resolve().is_relative_to(site) for one in sources)
+        assert all((page.parent / one).exists() for one in sources)
+    linked = re.findall(r'href="(validations/[^"]+)"', (site / "index.html").read_text())
+    assert len(linked) == 4
+    assert all((site / one).exists() for one in linked)
+
+
 def test_a_hostile_key_is_only_text_on_the_pages(gold: GoldDatabase, tmp_path: Path) -> None:
     set_id = gold.stage([version("<script>alert(1)</script>\u202e$k\n", tenure=1201)])
 

@@ -89,17 +89,18 @@ def client(auth_manager: Any, gold: str, tmp_path: Path, monkeypatch: pytest.Mon
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    from medallion_plugin import PREFIX, PageApp
+    from medallion_ops.gate.docs_location import PAGE_PREFIX
+    from medallion_plugin import PageApp
 
     (tmp_path / "docs").mkdir()
     monkeypatch.setenv("MEDALLION_GOLD_DSN", gold)
     monkeypatch.setenv("MEDALLION_DATA_DOCS_DIR", str(tmp_path / "docs"))
     monkeypatch.setenv("MEDALLION_METRICS_TOKEN", TOKEN)
     root = FastAPI()
-    root.mount(PREFIX, PageApp())
+    root.mount(PAGE_PREFIX, PageApp())
 
     def logged_in(role: str | None, *, bearer: bool = False) -> TestClient:
-        found = TestClient(root, base_url=f"http://airflow.example{PREFIX}/", follow_redirects=False)
+        found = TestClient(root, base_url=f"http://airflow.example{PAGE_PREFIX}/", follow_redirects=False)
         if role is not None:
             user = SimpleAuthManagerUser(username=f"the-{role}", role=role or None)
             token = auth_manager.generate_jwt(user)

@@ -15,7 +15,9 @@ from medallion_ops.alerts.mail import Mail, render
 from medallion_ops.gate.episodes import Episode, Kind
 from medallion_ops.gate.mails import Subject, blocked_alert, in_markdown, released_alert, warned_alert
 from medallion_ops.gate.verdict import Example, Finding, Verdict
+from medallion_ops.gold.tasks import decision_links
 from medallion_store.gold_catalogue import Manifest, Publication
+from settings_of_tests import ENVIRONMENT
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 WRITTEN = Manifest(7, "customers", "scheduled__1", "increment", "s", 40, 42, 3, {}, "", NOON, "c0de")
@@ -130,3 +132,28 @@ def test_hostile_text_stays_text() -> None:
         assert "\u202e" not in shown
     [example] = [line for line in markdown.splitlines() if "img" in line]
     assert example.count("`") == 2
+
+
+@pytest.mark.parametrize(
+    ("docs", "wanted"),
+    [
+        (None, "https://airflow.example.com/medallion/data-docs/"),
+        ("https://docs.example.com/gate/", "https://docs.example.com/gate/"),
+    ],
+)
+def test_links_to_data_docs_lead_behind_airflows_login_unless_they_are_hosted_elsewhere(
+    docs: str | None, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOLD_DSN", "ALERT_TO", "AIRFLOW_URL"):
+        monkeypatch.setenv(f"MEDALLION_{name}", ENVIRONMENT[f"MEDALLION_{name}"])
+    monkeypatch.setenv("MEDALLION_DATA_DOCS_DIR", "/docs")
+    monkeypatch.delenv("MEDALLION_DATA_DOCS_URL", raising=False)
+    if docs:
+        monkeypatch.setenv("MEDALLION_DATA_DOCS_URL", docs)
+
+    links = decision_links(WRITTEN, subject(TENURE).verdict)
+
+    page = "customers/validations/customers/set-7/20260504T120000.000000Z/customers.html"
+    assert links["Data Docs of customers"] == wanted + page
+    monkeypatch.delenv("MEDALLION_DATA_DOCS_DIR")
+    assert "Data Docs of customers" not in decision_links(WRITTEN, subject(TENURE).verdict)
