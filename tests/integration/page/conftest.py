@@ -83,6 +83,12 @@ def execute(gold: str) -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
+def metrics_token() -> str:
+    """The token that `client` has set."""
+    return TOKEN
+
+
+@pytest.fixture
 def client(auth_manager: Any, gold: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client of the page, logged in by cookie with a role; None for no login, "" for no role at all."""
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
