@@ -11,7 +11,8 @@ DOC = """
 ### Keeps the stream running: Kafka to bronze, silver, quarantine and ledger
 
 **Healthy**: one run is there all the time, its task `stream` deferred; the heartbeat in the lake
-(`ledger/customers_heartbeat.json`) is younger than a minute.
+(`ledger/customers_heartbeat.json`) is younger than a minute, its `idle_seconds` small. The run may take for
+ever as long as the stream gets on: its limit is progress, not time.
 
 The task submits a supervised driver to the Spark cluster and waits for it without a worker slot. The driver
 outlives Airflow: after a restart, a retry, a cleared or a failed task, the next try connects to the same
@@ -19,8 +20,9 @@ driver.
 
 **Stopping the stream**: `python -m medallion_ops.control stop customers` writes a stop request; the driver
 ends after its micro-batch, and nothing new is submitted until
-`python -m medallion_ops.control start customers`. Pausing this DAG or marking the task failed does not stop
-the driver.
+`python -m medallion_ops.control start customers`. A request that stands for hours is named in this task's
+log. `stop` followed at once by `start` ends the driver and lets another one be submitted; `show` names both.
+Pausing this DAG or marking the task failed does not stop the driver.
 
 **When it fails** the mail says why, and the next run submits a new driver by itself, after a pause that grows
 while drivers keep ending soon.
@@ -32,7 +34,10 @@ while drivers keep ending soon.
 - *Cannot start*: the mail says what a person has to do. When the checkpoint is lost
   (`checkpoints/customers_stream` in the lake), `python -m medallion_ops.control recover customers` lets the
   next driver go on from the ledger, with nothing lost or twice.
-- *Gave no heartbeat*: the driver did no work and was stopped; the same file tells what it was doing.
+- *Ended itself and was started again: batch N hung*: no Spark task of it finished for
+  `MEDALLION_BATCH_HANG_MINUTES`. The same driver goes on; the third time it gives up as above.
+- *Gave no heartbeat* or *has not got on*: the driver was frozen, or hung and could not end itself. It was
+  ended; its `stderr` says what it was doing.
 """
 
 with DAG(
@@ -48,6 +53,6 @@ with DAG(
     StreamDriverOperator(
         task_id="stream",
         dataset="customers",
-        # More than a master's restart takes. An ended driver is not retried but told at once.
+        # More than a master's restart takes. An ended driver is not retried but reported at once.
         retries=10,
     )

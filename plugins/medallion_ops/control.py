@@ -16,9 +16,11 @@ from medallion_contracts.errors import LeaseError, MedallionError
 from medallion_contracts.loader import dataset_names
 from medallion_ops.settings import LakeSettings
 from medallion_store.control_files import control_files
+from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, heartbeat_age
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import lease_holder
-from medallion_store.stop_request import StopRequests
+from medallion_store.stop_request import StopRequests, forgotten_stop_request
+from medallion_store.stream_driver import submission_of
 from medallion_store.utc_time import utc_text
 
 
@@ -67,13 +69,25 @@ class StreamControl:
         return time.monotonic() - start
 
     def show(self) -> Mapping[str, Any]:
-        """All control files, by name; None for those that are not there."""
+        """What holds now, and all control files by name; None for those that are not there."""
+        submission = submission_of(self._files.read(self._paths.stream_driver))
+        heartbeat = self._files.read(self._paths.heartbeat)
+        age = heartbeat_age(heartbeat)
         return {
+            "drivers": {
+                "submitted_last": submission.driver_id if submission else None,
+                "before_it": submission.previous_driver_id if submission else None,
+                "heartbeat_of": heartbeat.get("driver_id") if heartbeat else None,
+                "heartbeat_is_fresh": age is not None and age <= HEARTBEAT_STALE_SECONDS,
+            },
+            "may_write_silver": self.lease_holder(),
+            "forgotten": forgotten_stop_request(self._stops.current()),
             "stop_request": self._files.read(self._paths.stop_request),
             "recover_request": self._files.read(self._paths.recover_request),
             "lease": self._files.read(self._paths.lease),
             "stream_driver": self._files.read(self._paths.stream_driver),
-            "heartbeat": self._files.read(self._paths.heartbeat),
+            "heartbeat": heartbeat,
+            "hang": self._files.read(self._paths.hang),
             "failure": self._files.read(self._paths.failure),
         }
 
@@ -88,8 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "command",
         choices=("stop", "start", "recover", "show"),
-        help="stop: the driver ends after its micro-batch, and none is submitted; start: take that back; "
-        "recover: the next driver goes on from the ledger, after its checkpoint was lost; show: all files",
+        help="stop: the driver ends after its micro-batch, and none is submitted; start: another one is; "
+        "recover: the next driver goes on from the ledger, after its checkpoint was lost; "
+        "show: the drivers there are, and all files",
     )
     parser.add_argument("dataset", choices=dataset_names())
     given = parser.parse_args(arguments)
@@ -109,7 +124,9 @@ def _run(control: StreamControl, command: str) -> str:
         control.request_recovery()
         return "recovery requested: the next driver goes on from the ledger, if the checkpoint is gone"
     if command == "start":
-        return "stop request removed" if control.release(None) else "there was no stop request"
+        if control.release(None):
+            return "stop request taken back: a driver that ran when it was made still ends, another follows"
+        return "there was no stop request"
     return json.dumps(control.show(), indent=2)
 
 

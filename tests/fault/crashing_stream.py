@@ -1,9 +1,10 @@
 """The streaming job, killed at one point of its second batch: `crashing_stream.py SIDE POINT SIGNAL ...`.
 
-SIDE is before or after; POINT the commit of bronze, silver, quarantine, ledger or checkpoint; SIGNAL is KILL
-or TERM; then come the job's own arguments.
+SIDE is before or after; POINT the commit of bronze, silver, quarantine, ledger or checkpoint, or the lease's
+check before silver's commit; SIGNAL is KILL, TERM, STOP or HANG; then come the job's own arguments.
 The product has no hook for this: its own functions are wrapped here. KILL ends JVM and Python, as a machine's
-death does; TERM goes to the JVM alone, as the worker of a cluster sends it.
+death does; TERM goes to the JVM alone, as the worker of a cluster sends it. STOP freezes both until someone
+lets them go on; HANG waits for ever in Python, while all other threads go on.
 """
 
 from __future__ import annotations
@@ -23,24 +24,27 @@ from pyspark import SparkContext
 from medallion_spark.lake.tables import LakeTable
 from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.query import Stream
+from medallion_store.lease import Lease
 
 BATCH = 2
 """The first one takes up what the driver before left undone."""
+CHECKS_BEFORE_SILVER = 6
+"""Of bronze, silver, quarantine and ledger in the first batch; then bronze's and this one."""
 JOB = Path(__file__).parents[2] / "spark_jobs" / "stream_to_silver.py"
 
 
-def die(how: signal.Signals) -> None:
+def die(how: str) -> None:
     """End this driver; with SIGTERM, Python goes on until it notices."""
-    print(f"fault: {how.name} now", flush=True)
+    print(f"fault: {how} now", flush=True)
+    if how == "HANG":
+        threading.Event().wait()
     gateway: Any = SparkContext._gateway
-    os.kill(gateway.proc.pid, how)
-    if how is signal.SIGKILL:
-        os.kill(os.getpid(), how)
+    os.kill(gateway.proc.pid, signal.Signals[f"SIG{how}"])
+    if how in ("KILL", "STOP"):
+        os.kill(os.getpid(), signal.Signals[f"SIG{how}"])
 
 
-def crash_around(
-    owner: type, point: Callable[[Any], str], wanted: tuple[str, str], how: signal.Signals
-) -> None:
+def crash_around(owner: type, point: Callable[[Any], str], wanted: tuple[str, str], how: str) -> None:
     """Wrap `owner.append` so that the driver dies before or after the second commit at the wanted point."""
     append = owner.append  # type: ignore[attr-defined]  # both tables have it
     side, at = wanted
@@ -60,7 +64,7 @@ def crash_around(
     owner.append = wrapped  # type: ignore[attr-defined]
 
 
-def crash_after_checkpoint(how: signal.Signals) -> None:
+def crash_after_checkpoint(how: str) -> None:
     """Die when Spark has committed the second micro-batch of this run."""
     start = Stream._start
 
@@ -79,11 +83,28 @@ def crash_after_checkpoint(how: signal.Signals) -> None:
     Stream._start = wrapped  # type: ignore[method-assign,assignment]
 
 
+def crash_at_check(how: str) -> None:
+    """Die right before the lease is checked for the commit of the second batch's silver."""
+    check = Lease.check
+    commits = 0
+
+    def wrapped(self: Lease) -> None:
+        nonlocal commits
+        commits += 1
+        if commits == CHECKS_BEFORE_SILVER:
+            die(how)
+        check(self)
+
+    Lease.check = wrapped  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Plant the crash, then run the job as it is."""
-    side, point, how = sys.argv[1], sys.argv[2], signal.Signals[f"SIG{sys.argv[3]}"]
+    side, point, how = sys.argv[1:4]
     if point == "checkpoint":
         crash_after_checkpoint(how)
+    elif point == "check":
+        crash_at_check(how)
     else:
         crash_around(LakeTable, lambda table: table.name, (side, point), how)
         crash_around(Ledger, lambda _: "ledger", (side, point), how)

@@ -87,6 +87,7 @@ class MicroBatches:
         self._verdicts = Verdicts(spark, dataset, options, tables)
         self._tables = tables
         self._ledger = ledger
+        self._guard = guard
         self._query_id = query_id
         self._offsets = OffsetAccount(log, may_lose=options.on_data_loss == "count")
         self._plan = plan
@@ -130,6 +131,7 @@ class MicroBatches:
             row = self._write(judged, sources, batch_id, clock, started)
         finally:
             judged.release()
+        self._guard()
         self._ledger.append(row)
         self._carried = StreamPosition(row.sequence, {(s.topic, s.partition): s for s in row.sources})
         self._last_batch = batch_id

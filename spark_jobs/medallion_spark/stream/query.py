@@ -35,12 +35,11 @@ from medallion_spark.stream.source import KafkaAccess, read_stream
 from medallion_spark.stream.topic_log import BrokerLog, Where
 from medallion_spark.stream.topic_watch import TopicWatch
 from medallion_store.control_files import ControlFiles, control_files
+from medallion_store.driver_orders import DriverOrders
 from medallion_store.heartbeat import ENDED, STARTING, STOPPED, WAITING, WORKING
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import STALE_STREAM_SECONDS, Lease
-from medallion_store.stop_request import StopRequests
-from medallion_store.stream_driver import submission_of
 from medallion_store.utc_time import utc_text
 
 logger = logging.getLogger(__name__)
@@ -84,8 +83,7 @@ class Stream:
         self._files: ControlFiles = control_files(lake.login)
         self._lease = Lease(self._files, self._paths.lease, "stream")
         self._attempts = AttemptCounter(self._files, self._paths)
-        self._stops = StopRequests(self._files, self._paths)
-        self._known_stop: str | None = None
+        self._orders = DriverOrders(self._files, self._paths, options.submission)
         self._progress = ProgressTable(self._paths.progress, storage)
         self._ledger = Ledger(self._paths.ledger, storage)
         self._tables = stream_tables(self._paths, dataset, lake)
@@ -114,7 +112,9 @@ class Stream:
             ServiceUnavailable: the broker does not answer, or no executor is left.
             StreamError: a batch failed; nothing of it is lost, and the next run takes it up.
         """
-        if not self._is_wanted():
+        refusal = self._orders.refusal()
+        if refusal is not None:
+            logger.warning("%s: not starting", refusal)
             return
         self._lease.acquire(wait_seconds=STALE_STREAM_SECONDS + 5)
         self._hang_guard.start()
@@ -138,24 +138,6 @@ class Stream:
                 # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
                 self._lease.release()
                 self._log.close()
-
-    def _is_wanted(self) -> bool:
-        """Whether this driver is the one that was submitted last, and was not asked to stop since."""
-        token, request = self._options.submission, self._stops.current()
-        submission = submission_of(self._files.load(self._paths.stream_driver).content)
-        if submission is not None and not submission.is_of(token):
-            logger.warning(
-                "%s names another submission than %s: not starting", self._paths.stream_driver, token
-            )
-            return False
-        if submission is not None and token is not None:
-            self._known_stop = submission.after_stop
-        else:
-            self._known_stop = None if request is None else request.id
-        if self._is_stop_requested():
-            logger.info("%s asks this driver to stop: not starting", self._paths.stop_request)
-            return False
-        return True
 
     def _prepare_and_start(self) -> StreamingQuery | None:
         """Tables made ready and the query started; None when that failed and a person has to mend it.
@@ -290,7 +272,7 @@ class Stream:
                 return
             self._topic_watch.look()
             reported = self._report(query, reported)
-            if self._is_stop_requested():
+            if self._orders.is_asked_to_stop():
                 self._stop(query)
                 self._report(query, reported)
                 logger.info("stopped: %s asks for it", self._paths.stop_request)
@@ -362,10 +344,6 @@ class Stream:
         planned = {where: offsets.start for where, offsets in plan.items()}
         done = {where: source.until_offset for where, source in carried.items()}
         return {**planned, **done}
-
-    def _is_stop_requested(self) -> bool:
-        request = self._stops.current()
-        return request is not None and (request.is_standing or request.id != self._known_stop)
 
     def _heartbeat(self) -> dict[str, Any]:
         return {

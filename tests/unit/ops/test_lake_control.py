@@ -11,6 +11,7 @@ import pytest
 
 from medallion_contracts.errors import LeaseError
 from medallion_ops.control import StreamControl, main
+from medallion_store.folder_files import FolderFiles
 from medallion_store.lake_paths import LakePaths
 from settings_of_tests import settings
 
@@ -74,7 +75,40 @@ def test_the_command_stops_and_starts_a_stream(
     assert main(["show", "customers"]) == 0
     assert '"owner": "a person"' in capsys.readouterr().out
     assert main(["start", "customers"]) == 0
-    assert "removed" in capsys.readouterr().out
+    assert "taken back" in capsys.readouterr().out
+    assert main(["start", "customers"]) == 0
+    assert "no stop request" in capsys.readouterr().out
+
+
+def test_show_names_both_drivers_and_a_forgotten_request(control: StreamControl, paths: LakePaths) -> None:
+    nothing = control.show()
+    assert nothing["drivers"] == {
+        "submitted_last": None,
+        "before_it": None,
+        "heartbeat_of": None,
+        "heartbeat_is_fresh": False,
+    }
+    now = datetime.now(UTC)
+    files = FolderFiles()
+    submitted = {
+        "token": "t",
+        "requested_at": now.isoformat(),
+        "driver_id": "d-2",
+        "previous_driver_id": "d-1",
+    }
+    files.write(paths.stream_driver, submitted)
+    files.write(paths.heartbeat, {"driver_id": "d-1", "at": now.isoformat(), "state": "working"})
+    control.request_stop("run-1")
+    assert control.show()["drivers"] == {
+        "submitted_last": "d-2",
+        "before_it": "d-1",
+        "heartbeat_of": "d-1",
+        "heartbeat_is_fresh": True,
+    }
+    assert control.show()["forgotten"] is None
+    request = files.read(paths.stop_request) or {}
+    files.write(paths.stop_request, {**request, "at": (now - timedelta(hours=5)).isoformat()})
+    assert "run-1" in control.show()["forgotten"]
 
 
 def test_a_wrong_setting_is_one_message_and_exit_code_1(
