@@ -2,8 +2,8 @@
 
 The driver writes it, Airflow and the monitor read it. Fields, beside the state of the stream: `at`,
 `submission`, `driver_id`, `application_id`, `batch_id`; and of its progress: `batch_started_at`,
-`last_task_at` (when a Spark task last finished), `idle_seconds` (for how long nothing at all has moved while
-there was work to do).
+`batch_age_seconds`, `last_task_at` (when a Spark task last finished), `idle_seconds` (for how long nothing at
+all has moved while there was work to do).
 """
 
 from __future__ import annotations

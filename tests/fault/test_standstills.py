@@ -49,6 +49,24 @@ def test_a_batch_that_hangs_ends_its_driver_and_the_next_one_takes_it_up(
     read_back(drivers, fault_table, "driver: batch hangs", seconds)
 
 
+def test_a_jvm_that_does_not_answer_ends_with_its_driver(
+    own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
+) -> None:
+    drivers = Drivers(tmp_path / "lake", own_broker.bootstrap)
+    send(own_broker.bootstrap, mixed_records(1000, seed=1))
+    frozen = drivers.start(None, "--batch-hang-minutes=0.5")
+    [jvm] = jvms_of(frozen)
+    drivers.wait_until(drivers.is_caught_up)
+    jvm.suspend()
+    send(own_broker.bootstrap, mixed_records(1000, seed=2))
+    died, before = drivers.wait_for_death(), drivers.batches()
+    assert not jvm.is_running() or jvm.status() == psutil.STATUS_ZOMBIE
+    drivers.start()
+    seconds = drivers.wait_for_batch(before, died)
+    drivers.catch_up_and_stop()
+    read_back(drivers, fault_table, "driver: JVM does not answer", seconds)
+
+
 def test_a_driver_stopped_until_its_lease_has_passed_through_other_hands_commits_no_more(
     own_broker: BrokerServer, tmp_path: Path, fault_table: FaultTable
 ) -> None:

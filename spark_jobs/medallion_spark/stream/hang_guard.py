@@ -18,7 +18,7 @@ from medallion_spark.stream.liveness import ProgressWatch, Sight, finished_tasks
 from medallion_store.control_files import ControlFiles
 from medallion_store.heartbeat import HANGING, STARTING, WORKING
 from medallion_store.lake_paths import LakePaths
-from medallion_store.utc_time import utc_text
+from medallion_store.utc_time import age_seconds, utc_text
 
 REPORT_SECONDS = 60
 """How long a driver that hangs may take to leave word of it before it ends."""
@@ -79,7 +79,12 @@ class HangGuard:
 
     def heartbeat(self) -> dict[str, Any]:
         """What the heartbeat says of progress."""
-        return {"last_task_at": self._watch.last_task_at, "idle_seconds": round(self.idle_seconds)}
+        is_working = self._state["state"] == WORKING
+        return {
+            "batch_age_seconds": age_seconds(self._state.get("batch_started_at")) if is_working else None,
+            "last_task_at": self._watch.last_task_at,
+            "idle_seconds": round(self.idle_seconds),
+        }
 
     @property
     def idle_seconds(self) -> float:

@@ -83,6 +83,8 @@ class Stream:
         self._files: ControlFiles = control_files(lake.login)
         self._lease = Lease(self._files, self._paths.lease, "stream")
         self._attempts = AttemptCounter(self._files, self._paths)
+        # Asked for once: a JVM that hangs must not hold up the thread that renews the lease.
+        self._application_id = str(spark.sparkContext.applicationId)
         self._orders = DriverOrders(self._files, self._paths, options.submission)
         self._progress = ProgressTable(self._paths.progress, storage)
         self._ledger = Ledger(self._paths.ledger, storage)
@@ -352,7 +354,7 @@ class Stream:
             "owner": self._lease.owner,
             "submission": self._options.submission,
             "driver_id": cluster_driver_id(),
-            "application_id": self._spark.sparkContext.applicationId,
+            "application_id": self._application_id,
             "contract_hash": self._dataset.fingerprint,
             **self._hang_guard.heartbeat(),
         }

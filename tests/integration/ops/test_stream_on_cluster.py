@@ -281,9 +281,7 @@ def test_ten_restarts_of_master_task_and_triggerer_submit_no_second_driver(strea
     driver = stream.beating_driver(begin)
     for _ in range(10):
         stream.servers.master.kill()
-        with ThreadPoolExecutor(
-            3
-        ) as tasks:  # a lost task, its successor, the triggerer
+        with ThreadPoolExecutor(3) as tasks:  # a lost task, its successor, the triggerer
             tries = [tasks.submit(try_task, stream) for _ in range(3)]
             stream.servers.master.start()
             for one in tries:
