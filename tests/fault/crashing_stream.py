@@ -92,7 +92,8 @@ def crash_at_check(how: str) -> None:
         nonlocal commits
         commits += 1
         if commits == CHECKS_BEFORE_SILVER:
-            die(how)
+            with self._lock:  # not while another thread holds the lock of the folder
+                die(how)
         check(self)
 
     Lease.check = wrapped  # type: ignore[method-assign]
