@@ -1,4 +1,4 @@
-"""What makes a driver end on a real broker: a lost lease, a stop request, another submission, a hanging batch."""
+"""What ends a driver on a real broker: a lost lease, a stop request, another submission, a hanging batch."""
 
 from __future__ import annotations
 
