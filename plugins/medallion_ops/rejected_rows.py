@@ -14,8 +14,8 @@ from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Dataset
 from medallion_ops.settings import GoldSettings
-from medallion_store.gold_catalogue import RejectedRow, rejected_rows, release_row
 from medallion_store.postgres import gold_connection
+from medallion_store.rejected_rows import RejectedRow, rejected_rows, release_row
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -29,16 +29,14 @@ from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.verdict import Verdict
 from medallion_store.gold_catalogue import (
-    count_rejected,
     find_manifest,
     last_publication,
     manifest,
     newest_set,
-    reject_rows,
     set_of_publication,
     sets_of_run,
-    sets_that_rejected,
 )
+from medallion_store.rejected_rows import count_rejected, reject_rows, sets_that_rejected
 
 if TYPE_CHECKING:
     import psycopg

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from medallion_contracts.model import Dataset
 from medallion_ops.settings import GoldSettings, Settings
 from medallion_store.delta_history import silver_state
-from medallion_store.gold_catalogue import last_published, rejections_in_force
+from medallion_store.gold_catalogue import last_published
 from medallion_store.label_source import label_source_version
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
@@ -21,6 +21,7 @@ from medallion_store.refresh_plan import (
     gold_contract_hash,
     plan,
 )
+from medallion_store.rejected_rows import rejections_in_force
 
 if TYPE_CHECKING:
     import psycopg

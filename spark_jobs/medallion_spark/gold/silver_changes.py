@@ -11,7 +11,7 @@ from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset
 from medallion_spark.gold.job_errors import SPARK_ERRORS
-from medallion_store.gold_catalogue import RejectedRow
+from medallion_store.rejected_rows import RejectedRow
 
 _GONE = (
     "DELTA_CHANGE_DATA_FILE_NOT_FOUND",

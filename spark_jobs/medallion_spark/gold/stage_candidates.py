@@ -38,11 +38,12 @@ from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.session.secrets import gold_dsn
 from medallion_store.code_version import code_version
 from medallion_store.delta_history import silver_state
-from medallion_store.gold_catalogue import RejectedRow, last_published, rejected_rows, write_manifest
+from medallion_store.gold_catalogue import last_published, write_manifest
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.postgres import gold_connection
 from medallion_store.refresh_plan import LabelSnapshot, Plan, Published, RefreshKind, gold_contract_hash, plan
+from medallion_store.rejected_rows import RejectedRow, rejected_rows
 from medallion_store.staging_sets import drop_replaced_sets, drop_set, open_set, staged_tables
 
 log = logging.getLogger(__name__)

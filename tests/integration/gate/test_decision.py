@@ -22,7 +22,7 @@ from medallion_ops.gate.decision import (
 )
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import publish_set
-from medallion_store.gold_catalogue import release_row
+from medallion_store.rejected_rows import release_row
 from staged_sets import DATASET, NOON, GoldDatabase, version
 
 NOW = datetime(2026, 5, 4, 13, 0, tzinfo=UTC)
