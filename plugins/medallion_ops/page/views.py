@@ -55,8 +55,10 @@ def overview(reading: Reading) -> Context:
 
 def incidents(reading: Reading) -> Context:
     """Incidents and planned maintenance."""
+    found = queries.incidents(reading)
     return {
-        "incidents": queries.incidents(reading),
+        "opened": [one for one in found if one["closed_at"] is None],
+        "closed": [one for one in found if one["closed_at"] is not None],
         "windows": queries.maintenance_windows(reading),
         "datasets": dataset_names(),
     }
@@ -106,8 +108,8 @@ def _each(of: Callable[[str], Context]) -> Context:
 
 
 PARTS: Mapping[str, tuple[str, Callable[[Reading], Context]]] = {
-    "overview": ("Layers", overview),
     "incidents": ("Incidents", incidents),
+    "overview": ("Layers", overview),
     "batches": ("Micro-batches", batches),
     "quarantine": ("Quarantine", quarantine),
     "gate": ("Gate", gate),

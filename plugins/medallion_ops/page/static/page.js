@@ -1,6 +1,17 @@
 // Loads the parts of the page side by side, draws the charts, and sends the forms.
 "use strict";
 
+// Within Airflow the page follows Airflow's own choice of light or dark, else the system's.
+function followTheme() {
+  if (window.parent === window) return;
+  const airflow = window.parent.document.documentElement;
+  const follow = () => {
+    document.documentElement.dataset.theme = airflow.classList.contains("dark") ? "dark" : "light";
+  };
+  follow();
+  new MutationObserver(() => { follow(); drawAll(); }).observe(airflow, { attributeFilter: ["class"] });
+}
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const say = (text) => { document.getElementById("message").textContent = text; };
 
@@ -41,7 +52,7 @@ async function draw(place) {
       height: 220,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       scales: { rate: { range: (_, low, high) => [0, Math.max(1, high)] }, y: { range: (_, low, high) => [0, Math.max(10, high)] } },
-      axes: [axis(), { ...axis(), label: "seconds" }, { ...axis(), scale: "rate", side: 1, label: "records/s", grid: { show: false } }],
+      axes: [{ ...axis(), values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toISOString().slice(11, 16)) }, { ...axis(), label: "seconds" }, { ...axis(), scale: "rate", side: 1, label: "records/s", grid: { show: false } }],
       series: [
         { label: "UTC" },
         { label: "lag (s)", stroke: colour("--bad"), width: 2 },
@@ -109,6 +120,7 @@ document.addEventListener("input", (event) => {
   if (form) form.querySelector('[value="false"]').disabled = true;
 });
 
+followTheme();
 loadParts().then(() => document.documentElement.setAttribute("data-ready", "true"));
 drawAll();
 setInterval(() => {
