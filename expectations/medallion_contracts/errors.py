@@ -6,7 +6,7 @@ once carry all of them. Messages never hold a secret or a customer's data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class MedallionError(Exception):
@@ -55,6 +55,17 @@ class RecordsLost(StreamError):
 
 class BalanceError(StreamError):
     """The counts of a micro-batch do not add up; the checkpoint has not moved."""
+
+
+class OtherLogError(StreamError):
+    """A topic's name leads to another log than the one that was read: offsets mean something else there.
+
+    `logs` say which log is there now, as the control files name it.
+    """
+
+    def __init__(self, message: str, logs: Iterable[Mapping[str, object]] = ()) -> None:
+        self.logs = tuple(logs)
+        super().__init__(message)
 
 
 class LeaseError(StreamError):

@@ -12,6 +12,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+INCARNATION = "_incarnation"
+"""Column of the lake's tables: which log of its topic's name a record was in; null reads as 0."""
+
 
 class ColumnType(StrEnum):
     """The types a column may have; each compiler has one table from these to its own types."""

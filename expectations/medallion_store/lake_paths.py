@@ -81,6 +81,16 @@ class LakePaths:
         return f"{self.control}/recover_request.json"
 
     @property
+    def other_log(self) -> str:
+        """JSON file: the logs that the stream found behind its topics instead of those it had read."""
+        return f"{self.control}/other_log.json"
+
+    @property
+    def accept_log_request(self) -> str:
+        """JSON file: those of `other_log` that a person has accepted."""
+        return f"{self.control}/accept_log.json"
+
+    @property
     def stream_driver(self) -> str:
         """JSON file: which driver on the cluster runs the stream; survives Airflow."""
         return f"{self.control}/stream_driver.json"

@@ -1,6 +1,6 @@
 """Requests to the stream: how an operator, a person or a DAG, asks it to make way.
 
-`python -m medallion_ops.control stop|start|recover|show DATASET` does it by hand.
+`python -m medallion_ops.control stop|start|recover|accept-log|show DATASET` does it by hand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medallion_contracts.errors import LeaseError, MedallionError
+from medallion_contracts.errors import LeaseError, MedallionError, ParameterError
 from medallion_contracts.loader import dataset_names
 from medallion_ops.settings import LakeSettings
 from medallion_store.control_files import control_files
@@ -43,6 +43,25 @@ class StreamControl:
     def request_recovery(self) -> None:
         """Let the next driver go on from the ledger, should the checkpoint be gone."""
         self._files.write(self._paths.recover_request, {"at": utc_text()})
+
+    def accept_log(self) -> list[str]:
+        """Let the next driver read the logs that the stream found in place of those it had read.
+
+        Returns:
+            each topic, and how it showed that its log is another one.
+
+        Raises:
+            ParameterError: the stream has not found another log.
+        """
+        found = self._files.read(self._paths.other_log)
+        if found is None:
+            raise ParameterError(
+                "there is no other log to accept",
+                [f"{self._paths.other_log} is not there: the stream writes it when it finds another log"],
+            )
+        request = {"at": utc_text(), "logs": found["logs"]}
+        self._files.write(self._paths.accept_log_request, request)
+        return [f"{log['topic']} ({log['problem']})" for log in found["logs"]]
 
     def release(self, owner: str | None) -> bool:
         """Take back the stop request of this owner (None: anyone's); gives whether there was one."""
@@ -84,6 +103,8 @@ class StreamControl:
             "forgotten": forgotten_stop_request(self._stops.current()),
             "stop_request": self._files.read(self._paths.stop_request),
             "recover_request": self._files.read(self._paths.recover_request),
+            "other_log": self._files.read(self._paths.other_log),
+            "accept_log_request": self._files.read(self._paths.accept_log_request),
             "lease": self._files.read(self._paths.lease),
             "stream_driver": self._files.read(self._paths.stream_driver),
             "heartbeat": heartbeat,
@@ -101,10 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "command",
-        choices=("stop", "start", "recover", "show"),
+        choices=("stop", "start", "recover", "accept-log", "show"),
         help="stop: the driver ends after its micro-batch, and none is submitted; start: another one is; "
-        "recover: the next driver goes on from the ledger, after its checkpoint was lost; "
-        "show: the drivers there are, and all files",
+        "recover: the next driver goes on from the ledger, when its checkpoint is lost or does not fit; "
+        "accept-log: the next driver reads the other log that the stream found behind a topic, from its "
+        "beginning; show: the drivers there are, and all files",
     )
     parser.add_argument("dataset", choices=dataset_names())
     given = parser.parse_args(arguments)
@@ -122,7 +144,11 @@ def _run(control: StreamControl, command: str) -> str:
         return "stop requested: the driver ends after its micro-batch"
     if command == "recover":
         control.request_recovery()
-        return "recovery requested: the next driver goes on from the ledger, if the checkpoint is gone"
+        return (
+            "recovery requested: the next driver goes on from the ledger if its checkpoint is gone or unfit"
+        )
+    if command == "accept-log":
+        return f"accepted: {'; '.join(control.accept_log())}. The next driver reads it from its beginning"
     if command == "start":
         if control.release(None):
             return "stop request taken back: a driver that ran when it was made still ends, another follows"

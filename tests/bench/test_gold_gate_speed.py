@@ -29,7 +29,7 @@ SELECT 'c' || g % {CUSTOMERS}, 'Female', g % 7 = 0, g % 2 = 0, g % 3 = 0, g % 70
     (array['Month-to-month', 'One year', 'Two year'])[1 + g / 3 % 3],
     20 + g % 90, (20 + g % 90) * (g % 70 + {{more}}),
     timestamptz '2020-01-01 00:00+00' + g / 9 * interval '1 hour',
-    'First' || g, 'Last' || g, 'c' || g || '@example.org', '{{{{}}}}'::text[], 'customers', g % 4, g
+    'First' || g, 'Last' || g, 'c' || g || '@example.org', '{{{{}}}}'::text[], 'customers', g % 4, g, 0
 FROM generate_series(0, {2 * CUSTOMERS - 1}) AS g"""
 """Two versions of each customer, nine an hour."""
 

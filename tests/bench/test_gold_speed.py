@@ -73,6 +73,7 @@ def silver_rows(
         "_topic": F.lit(DATASET.topic),
         "_partition": number % 4,
         "_offset": number,
+        "_incarnation": F.lit(0),
         "_query_id": F.lit("query"),
         "_batch_id": F.lit(0),
         "_enqueued_at": F.lit(moment),

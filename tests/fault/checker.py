@@ -75,7 +75,10 @@ def _read(path: str, without: Iterable[str] = ()) -> pd.DataFrame:
     table = DeltaTable(path)
     columns = [column.name for column in table.schema().fields if column.name not in without]
     frame: pd.DataFrame = pa.table(table.to_pyarrow_table(columns=columns)).to_pandas()
-    return frame.rename(columns={f"_{name}": name for name in COORDINATES})
+    frame = frame.rename(columns={f"_{name}": name for name in COORDINATES})
+    if "incarnation" in frame.columns:
+        frame["incarnation"] = frame["incarnation"].fillna(0).astype(int)
+    return frame
 
 
 def check(log: pd.DataFrame, lake: Lake, dataset: Dataset, *, are_verdicts_first: bool = True) -> Report:
@@ -235,20 +238,21 @@ def _batch_problems(verdicts: pd.DataFrame, lake: Lake) -> Iterator[str]:
 
 def _offset_problems(log: pd.DataFrame, ledger: pd.DataFrame) -> Iterator[str]:
     """Offset ranges of all batches follow each other without hole or overlap up to the topics' ends."""
-    ranges: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    ranges: dict[tuple[str, int, int], list[tuple[int, int]]] = {}
     for source in itertools.chain.from_iterable(ledger["sources"] if len(ledger) else ()):
         start, until = source["from_offset"], source["until_offset"]
         if until - start != sum(source[name] for name in ("read", "gaps", "lost", "compacted")):
             yield f"{source['topic']}-{source['partition']}: offsets {start} to {until} are not accounted for"
         if until > start:
-            ranges.setdefault((source["topic"], source["partition"]), []).append((start, until))
+            where = (source["topic"], source["partition"], source.get("incarnation") or 0)
+            ranges.setdefault(where, []).append((start, until))
     for where, found in ranges.items():
         found.sort()
         for (_, until), (start, _) in itertools.pairwise(found):
             if until != start:
                 yield f"{where[0]}-{where[1]}: one batch ends at offset {until}, the next starts at {start}"
-    for (topic, partition), records in log.groupby(["topic", "partition"]):
-        found = ranges.get((str(topic), int(str(partition))), [(0, 0)])
+    for (topic, partition, number), records in log.groupby(["topic", "partition", "incarnation"]):
+        found = ranges.get((str(topic), int(str(partition)), int(str(number))), [(0, 0)])
         first, last = int(records["offset"].min()), int(records["offset"].max())
         if found[0][0] > first or found[-1][1] <= last:
             yield f"{topic}-{partition}: records {first}..{last}, ledger {found[0][0]}..{found[-1][1] - 1}"

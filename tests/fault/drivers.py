@@ -156,11 +156,13 @@ class Drivers:
         if not DeltaTable.is_deltatable(self.paths.ledger):
             return False
         rows = DeltaTable(self.paths.ledger).to_pyarrow_table(columns=["sources"]).to_pylist()
-        until: dict[tuple[str, int], int] = {}
+        until: dict[tuple[str, int], tuple[int, int]] = {}
         for source in (source for row in rows for source in row["sources"]):
             where = (source["topic"], source["partition"])
-            until[where] = max(until.get(where, 0), source["until_offset"])
-        return all(until.get(where, 0) >= end for where, end in end_offsets(self.bootstrap).items() if end)
+            reached = (source["incarnation"] or 0, source["until_offset"])
+            until[where] = max(until.get(where, (0, 0)), reached)
+        ends = end_offsets(self.bootstrap)
+        return all(until.get(where, (0, 0))[1] >= end for where, end in ends.items() if end)
 
     def catch_up_and_stop(self) -> None:
         """Let the running driver finish all records, then stop it by the request file."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 from fault.checker import Lake, check
+from fault.topic_log import COORDINATES
 
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.loader import load_dataset
@@ -31,6 +32,7 @@ def sent() -> pd.DataFrame:
             "topic": "customers",
             "partition": 0,
             "offset": range(6),
+            "incarnation": 0,
             "timestamp": int(POLL_SECONDS.timestamp() * 1000),
             "key": [b"C0", b"C1", b"C2", b"C3", b"C2", None],
             "value": values,
@@ -53,7 +55,7 @@ def landed(log: pd.DataFrame) -> Lake:
     silver = []
     for row in bronze[bronze["verdict"] == "silver"].to_dict("records"):
         judged = judge.judge(row["value"])
-        where = {name: row[name] for name in ("topic", "partition", "offset")}
+        where = {name: row[name] for name in COORDINATES}
         silver.append({**judged.fields, "defaulted_fields": list(judged.defaulted), **where})
     ledger = [batch_row(0, silver=3), batch_row(1, silver=1, duplicate=1, rejected=1)]
     quarantine = bronze[bronze["verdict"] == "rejected"].copy()
@@ -74,6 +76,15 @@ def batch_row(number: int, **counts: int) -> dict[str, object]:
         **counts,
         "sources": [{**source, "read": 3, "gaps": 0, "lost": 0, "compacted": 0}],
     }
+
+
+def of_another_log() -> Callable[[Lake], Lake]:
+    def plant(lake: Lake) -> Lake:
+        ledger = copy.deepcopy(lake.ledger)
+        ledger["sources"].tolist()[1][0]["incarnation"] = 1
+        return replace(lake, ledger=ledger)
+
+    return plant
 
 
 def test_a_lake_as_it_should_be_is_clean() -> None:
@@ -122,6 +133,8 @@ CHANGES = {
     "a count in the ledger": put("ledger", 1, "silver", 2),
     "a batch that is twice in the ledger": repeat("ledger", 0),
     "a batch missing in the ledger": drop("ledger", 0),
+    "a record of another log of the name": put("bronze", 5, "incarnation", 1),
+    "a batch of another log of the name": of_another_log(),
     "a hole between batches": put("ledger", 1, "sources", batch_row(2)["sources"]),
 }
 

@@ -8,13 +8,16 @@ from typing import Any
 import pandas as pd
 from kafka import KafkaConsumer, TopicPartition
 
-COORDINATES = ["topic", "partition", "offset"]
+COORDINATES = ["topic", "partition", "offset", "incarnation"]
 
 
-def read_topics(bootstrap: str, topics: Iterable[str], *, with_values: bool = True) -> pd.DataFrame:
+def read_topics(
+    bootstrap: str, topics: Iterable[str], *, with_values: bool = True, incarnation: int = 0
+) -> pd.DataFrame:
     """All records of the topics up to now: COORDINATES, timestamp (ms), key, value, headers.
 
-    Without values the last three are left out, for logs that would not fit into memory.
+    Without values the last three are left out, for logs that would not fit into memory. `incarnation` is that
+    of all these topics.
     """
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -35,7 +38,7 @@ def read_topics(bootstrap: str, topics: Iterable[str], *, with_values: bool = Tr
         while any(consumer.position(partition) < ends[partition] for partition in partitions):
             for records in consumer.poll(timeout_ms=1000, max_records=20_000).values():
                 for record in records:
-                    where = (record.topic, record.partition, record.offset, record.timestamp)
+                    where = (record.topic, record.partition, record.offset, incarnation, record.timestamp)
                     content = (record.key, record.value, tuple(record.headers)) if with_values else ()
                     rows.append((*where, *content))
     finally:

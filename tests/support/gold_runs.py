@@ -65,6 +65,7 @@ class GoldRuns:
             "_topic": DATASET.topic,
             "_partition": self.offset % 4,
             "_offset": self.offset,
+            "_incarnation": 0,
             "_query_id": "query",
             "_batch_id": self.offset,
             "_enqueued_at": moment,

@@ -16,7 +16,9 @@ from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import stream_tables
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.stream.batch import MicroBatches
-from medallion_spark.stream.ledger import Ledger, LedgerRow
+from medallion_spark.stream.ledger import KnownLog, Ledger, LedgerRow
+from medallion_spark.stream.log_acceptance import acceptance_row
+from medallion_spark.stream.log_identity import LogChange, LogId
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.planned_offsets import Plan
 from medallion_spark.stream.topic_log import TopicLog, Where
@@ -28,7 +30,8 @@ KAFKA_SCHEMA = (
     "key binary, value binary, topic string, partition int, offset long, timestamp timestamp, "
     "timestampType int, headers array<struct<key: string, value: binary>>"
 )
-Coordinates = tuple[str, int, int]
+Coordinates = tuple[Any, ...]
+"""Topic, partition, offset, and the incarnation where it is not 0."""
 Verdict = tuple[str, tuple[str, ...]]
 
 
@@ -53,6 +56,12 @@ def event(customer: str = "7590-VHVEG", minute: float = 0, **changes: object) ->
         **changes,
     }
     return {name: value for name, value in whole.items() if value is not ...}
+
+
+def coordinates_of(row: Mapping[str, Any], prefix: str = "") -> Coordinates:
+    """Where the record of a row of the lake was."""
+    where = (row[f"{prefix}topic"], row[f"{prefix}partition"], row[f"{prefix}offset"])
+    return (*where, row["_incarnation"]) if row["_incarnation"] else where
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,15 @@ class TestLake:
             clock=lambda: self.clock,
         )
 
+    def accept_another_log(self, **seen: int) -> None:
+        """The topic `customers` was made again, and a person has accepted that; `seen` ends by p0, p1, ..."""
+        carried = self.ledger.carried()
+        known = carried.logs.get("customers", KnownLog("customers"))
+        change = LogChange(known, LogId("cluster", f"log-{known.incarnation + 1}"), "its topic id is another")
+        ends = {("customers", int(name[1:])): end for name, end in seen.items()}
+        self.ledger.append(acceptance_row(carried, [change], ends, "hash"))
+        self.log.records.clear()
+
     def send(
         self, records: Sequence[Record], *, batch_id: int | None = None, planned: Plan | None = None
     ) -> LedgerRow | None:
@@ -203,10 +221,7 @@ class TestLake:
     def verdicts(self) -> dict[Coordinates, Verdict]:
         """Verdict and reasons of every record, from bronze."""
         rows = self.rows("bronze")
-        found = {
-            (row["topic"], row["partition"], row["offset"]): (row["verdict"], tuple(row["reasons"]))
-            for row in rows
-        }
+        found = {coordinates_of(row): (row["verdict"], tuple(row["reasons"])) for row in rows}
         assert len(found) == len(rows), "a record is in bronze twice"
         return found
 
@@ -216,8 +231,8 @@ class TestLake:
         for where, (verdict, _) in self.verdicts().items():
             if verdict != "duplicate":
                 wanted["silver" if verdict == "silver" else "quarantine"].add(where)
-        silver = [(r["_topic"], r["_partition"], r["_offset"]) for r in self.rows("silver")]
-        quarantine = [(r["topic"], r["partition"], r["offset"]) for r in self.rows("quarantine")]
+        silver = [coordinates_of(row, "_") for row in self.rows("silver")]
+        quarantine = [coordinates_of(row) for row in self.rows("quarantine")]
         assert sorted(silver) == sorted(wanted["silver"])
         assert sorted(quarantine) == sorted(wanted["quarantine"])
         for row in self.rows("ledger"):

@@ -151,7 +151,12 @@ def _load_versions(connection: psycopg.Connection, versions: Iterable[Version] |
         return
     with connection.cursor().copy(f"COPY versions ({columns(names)}) FROM STDIN".encode()) as copy:
         for offset, one in enumerate(versions):
-            where = {"_topic": DATASET.topic, "_partition": offset % 4, "_offset": 1_000 + offset}
+            where = {
+                "_topic": DATASET.topic,
+                "_partition": offset % 4,
+                "_offset": 1_000 + offset,
+                "_incarnation": 0,
+            }
             copy.write_row([{**where, **one}[name] for name in names])
 
 

@@ -95,6 +95,16 @@ class Topics:
         where = TopicPartition(self.dataset.topic, partition)
         self.admin.delete_records({where: until})
 
+    def make_again(self, *, replayed: bool = False) -> None:
+        """Delete a topic and create it under its name: another log."""
+        name = self.names[replayed]
+        self.admin.delete_topics([name])
+        wait_for(lambda: name not in self.admin.list_topics())
+        log_append = {"message.timestamp.type": "LogAppendTime"}
+        self.admin.create_topics([NewTopic(name, 2, 1, topic_configs=log_append)])
+        self._producer.close()
+        self._producer = self._new_producer()
+
     def grow(self, partitions: int) -> None:
         """Add partitions to the main topic."""
         self.admin.create_partitions({self.dataset.topic: NewPartitions(total_count=partitions)})

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from medallion_contracts.model import Column, ColumnType, Dataset, Table
+from medallion_contracts.model import INCARNATION, Column, ColumnType, Dataset, Table
 
 GOLD = "gold"
 STAGING = "staging"
 AUDIT = "audit"
-COORDINATES = ("_topic", "_partition", "_offset")
+COORDINATES = ("_topic", "_partition", "_offset", INCARNATION)
 """Silver's columns that say where a version came from; staging tables of versions carry them for the mail."""
 
 _TYPES = {

@@ -49,8 +49,10 @@ def examples(
         Example(
             key=str(key),
             version=None if moment is None else moment.isoformat(),
-            coordinates=None if offset is None else f"{topic}/{partition}@{offset}",
+            coordinates=None
+            if offset is None
+            else f"{topic}/{partition}@{offset}{f' of log {log}' if log else ''}",
             values={name: masked(value) for name, value in zip(shown, values, strict=True)},
         )
-        for key, moment, topic, partition, offset, *values in rows
+        for key, moment, topic, partition, offset, log, *values in rows
     )

@@ -14,10 +14,11 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import INCARNATION, Dataset
 from medallion_ops.settings import LakeSettings
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.record_origin import Origin
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pa_dataset
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from medallion_ops.producer.records import Record
 
 ORIGIN_HEADER = "medallion-origin"
-"""topic/partition/offset of the quarantined record."""
+"""topic/partition/offset of the quarantined record, and its incarnation where that is not 0."""
 RUN_HEADER = "medallion-replay"
 """The run that sent it."""
 TRY_HEADER = "medallion-replay-try"
@@ -36,18 +37,6 @@ LATE = "late"
 
 SETTLED = ("silver", "duplicate")
 """Verdicts after which a record need not be replayed again: its content is in silver."""
-
-
-@dataclass(frozen=True, order=True)
-class Origin:
-    """Where a record first was: its Kafka coordinates."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,7 @@ class Quarantine:
         from medallion_ops.producer.records import Record
 
         for row in self._open_rows(selection, with_bytes=True):
-            origin = Origin(row["topic"], row["partition"], row["offset"])
+            origin = _origin(row)
             headers = (
                 (ORIGIN_HEADER, str(origin).encode()),
                 (RUN_HEADER, run.encode()),
@@ -146,11 +135,13 @@ class Quarantine:
             "reasons",
             *(("key", "value") if with_bytes else ()),
         ]
+        if INCARNATION in quarantine.schema.names:  # a table of an earlier release has one log a topic
+            columns.append(INCARNATION)
         # Records of 1 MB: a few at a time, and none ahead of those.
         few = {"batch_size": 16, "batch_readahead": 1, "fragment_readahead": 1} if with_bytes else {}
         for batch in quarantine.to_batches(columns=columns, filter=self._filter(selection), **few):
             for row in batch.to_pylist():
-                origin = str(Origin(row["topic"], row["partition"], row["offset"]))
+                origin = str(_origin(row))
                 if origin not in settled and selection.takes(row["verdict"], row["reasons"] or []):
                     yield row
 
@@ -217,6 +208,10 @@ def _rank(one: Judged | None) -> int:
 def origin_of(record: Record) -> str:
     """Where a record to be replayed first was, as topic/partition/offset."""
     return dict(record.headers)[ORIGIN_HEADER].decode()
+
+
+def _origin(row: Mapping[str, Any]) -> Origin:
+    return Origin(row["topic"], row["partition"], row["offset"], row.get(INCARNATION) or 0)
 
 
 def _headers(raw: list[Mapping[str, Any]] | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from medallion_contracts.compile.postgres import COORDINATES, looked_up, quoted
 from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Table
+from medallion_spark.lake.incarnations import with_incarnation
 
 DATASET = load_dataset("customers")
 CUSTOMERS = DATASET.gold["customers"]
@@ -151,6 +152,7 @@ def versions_of_history(published: DataFrame) -> DataFrame:
 def versions_of_silver(silver: DataFrame) -> DataFrame:
     """Rows of silver as versions; a field younger than the row has the contract's default."""
     defaults = {c.name: c.default for c in DATASET.events.columns if c.default is not None}
+    silver = with_incarnation(silver)
     stored = set(silver.columns)
     types = spark_schema(DATASET.silver)
     return silver.select(

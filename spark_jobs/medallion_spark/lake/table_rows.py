@@ -16,19 +16,21 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from medallion_contracts import reasons
 from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.errors import StreamError
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import INCARNATION, Dataset
+from medallion_spark.lake.incarnations import with_incarnation
 from medallion_spark.lake.silver_partitions import partition_parts
 from medallion_spark.lake.tables import BRONZE_SCHEMA, QUARANTINE_SCHEMA
 from medallion_spark.stream.batch_balance import LATE, REJECTED, SILVER
 from medallion_spark.stream.source import RECORD_COLUMNS
 from medallion_spark.verdicts.deduplicate import COORDINATES
 from medallion_spark.verdicts.parse import parse_records
+from medallion_store.record_origin import Origin
 
 ORIGIN = ("_query_id", "_batch_id", "ingested_at", "contract_hash")
 """Columns of judged records, as bronze has them: the micro-batch that judged, its clock, its contract."""
 
 
-JUDGED_COLUMNS = (*RECORD_COLUMNS, *ORIGIN, "verdict", "reasons", "fields", "defaulted")
+JUDGED_COLUMNS = (*RECORD_COLUMNS, "incarnation", *ORIGIN, "verdict", "reasons", "fields", "defaulted")
 """The columns of judged records that the rows of all tables are made of."""
 
 
@@ -70,7 +72,7 @@ def quarantine_rows(judged: pa.Table) -> pa.Table:
     """
     mine = judged.filter(pc.field("verdict").isin([LATE, REJECTED]))
     coordinates = zip(*(mine[name].to_pylist() for name in COORDINATES), strict=True)
-    ids = [hashlib.sha256("/".join(map(str, one)).encode()).hexdigest() for one in coordinates]
+    ids = [hashlib.sha256(str(Origin(*one)).encode()).hexdigest() for one in coordinates]
     ours = {**_record(mine), **_decision(mine), "quarantine_id": pa.array(ids, pa.string())}
     ours["quarantined_at"] = ours.pop("ingested_at")
     return pa.table(ours).select(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
@@ -78,7 +80,8 @@ def quarantine_rows(judged: pa.Table) -> pa.Table:
 
 def _record(judged: pa.Table) -> dict[str, Any]:
     names = {"timestampType": "timestamp_type"}
-    return {names.get(name, name): judged[name] for name in RECORD_COLUMNS}
+    columns = {names.get(name, name): judged[name] for name in RECORD_COLUMNS}
+    return {**columns, INCARNATION: judged["incarnation"]}
 
 
 def _decision(judged: pa.Table) -> dict[str, Any]:
@@ -115,10 +118,15 @@ def derive(
     Returns:
         as `parse_records`, with `verdict`, `reasons` and the columns of ORIGIN.
     """
-    records = stored.withColumnRenamed("timestamp_type", "timestampType").select(
-        *RECORD_COLUMNS,
-        *ORIGIN,
-        F.struct("verdict", "reasons").alias("stored"),
+    records = (
+        with_incarnation(stored)
+        .withColumnRenamed("timestamp_type", "timestampType")
+        .select(
+            *RECORD_COLUMNS,
+            F.col(INCARNATION).alias("incarnation"),
+            *ORIGIN,
+            F.struct("verdict", "reasons").alias("stored"),
+        )
     )
     parsed = parse_records(records, dataset, clock=clock, lateness=None)
     faults = F.array_remove("reasons", reasons.FUTURE)  # the future of its own day, which bronze has judged

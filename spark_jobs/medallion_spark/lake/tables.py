@@ -17,7 +17,7 @@ from deltalake.transaction import AddAction
 
 from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.errors import StreamError
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import INCARNATION, Dataset
 from medallion_spark.lake.commits import Commit, TableCommit, commit_properties, newest_commits
 from medallion_spark.lake.data_files import DataFile, FileLayout, written_at
 from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
@@ -42,6 +42,7 @@ _RECORD = [
     ("timestamp", _MOMENT),
     ("timestamp_type", pa.int32()),
     ("headers", _HEADERS),
+    (INCARNATION, pa.int32()),
 ]
 BRONZE_SCHEMA = pa.schema(
     [*_RECORD, ("ingested_at", _MOMENT), ("ingest_date", pa.date32()), *_BATCH, *_VERDICT]

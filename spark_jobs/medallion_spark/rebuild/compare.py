@@ -27,13 +27,13 @@ class Differences:
         return not any(asdict(self).values())
 
 
-def compare_rows(wanted: DataFrame, present: DataFrame, coordinates: tuple[str, str, str]) -> Differences:
+def compare_rows(wanted: DataFrame, present: DataFrame, coordinates: tuple[str, ...]) -> Differences:
     """Compare all columns of `wanted` row by row, in one shuffle of hashes.
 
     Args:
         wanted: the rows that should be there, each of its coordinates once.
         present: the rows that are there.
-        coordinates: names of topic, partition and offset.
+        coordinates: names of topic, partition, offset and incarnation.
     """
     names = wanted.columns
 

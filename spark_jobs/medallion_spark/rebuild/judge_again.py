@@ -8,7 +8,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import INCARNATION, Dataset
+from medallion_spark.lake.incarnations import with_incarnation
 from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.source import RECORD_COLUMNS
@@ -36,13 +37,14 @@ def judge_again(stored: DataFrame, dataset: Dataset, options: StreamOptions, now
         COORDINATES, `ingest_date`, and the structs `before` and `after` of `verdict` and `reasons`.
     """
     is_brokers = F.col("timestamp_type") == LOG_APPEND_TIME
-    records = stored.select(
+    records = with_incarnation(stored).select(
         *(name for name in RECORD_COLUMNS if name not in ("timestamp", "timestampType")),
         # What the future was measured from: the batch's clock, or the broker's where that was earlier.
         F.when(is_brokers, F.least("timestamp", "ingested_at"))
         .otherwise(F.col("ingested_at"))
         .alias("timestamp"),
         F.lit(LOG_APPEND_TIME).alias("timestampType"),
+        F.col(INCARNATION).alias("incarnation"),
         *("ingested_at", "ingest_date", "_query_id", "_batch_id"),
         F.struct("verdict", "reasons").alias("before"),
     )
@@ -84,9 +86,8 @@ def _is_late(dataset: Dataset, options: StreamOptions) -> Column:
     was_late = F.col("before.verdict") == LATE
     if options.lateness != "judge":
         return was_late
-    earlier = (
-        Window.partitionBy("topic", "partition").orderBy("offset").rowsBetween(Window.unboundedPreceding, -1)
-    )
+    log = Window.partitionBy("topic", "partition", "incarnation")
+    earlier = log.orderBy("offset").rowsBetween(Window.unboundedPreceding, -1)
     limit = F.max("event_time").over(earlier) - F.lit(options.allowed_lateness)
     was_untested = (F.col("before.verdict") == REJECTED) & ~F.array_contains(
         "before.reasons", reasons.CONFLICT

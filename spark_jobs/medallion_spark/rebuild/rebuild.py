@@ -32,8 +32,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion_contracts.errors import StreamError
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import INCARNATION, Dataset
 from medallion_spark.lake.commit_retry import retried
+from medallion_spark.lake.incarnations import with_incarnation
 from medallion_spark.lake.table_rows import derive, quarantine_rows, rows_of, silver_rows
 from medallion_spark.lake.tables import LakeTable, StreamTables, stream_tables
 from medallion_spark.rebuild.compare import Differences, compare_rows
@@ -50,8 +51,8 @@ from medallion_store.lease import LEASE_STALE_SECONDS, Lease, LeaseThread
 
 AS_JUDGED, JUDGE_AGAIN = "as-judged", "judge-again"
 
-_SILVER_AT = ("_topic", "_partition", "_offset")
-_QUARANTINE_AT = ("topic", "partition", "offset")
+_SILVER_AT = ("_topic", "_partition", "_offset", INCARNATION)
+_QUARANTINE_AT = ("topic", "partition", "offset", INCARNATION)
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _DATA_COMMITS = ("WRITE", "MERGE", "UPDATE", "DELETE")
 _RECENT_COMMITS = 100
@@ -159,7 +160,9 @@ class Rebuild:
             self._spark.conf.unset(_USER_METADATA)
 
     def _merge(self, changes: DataFrame) -> None:
-        same = " AND ".join(f"bronze.{name} = c.{name}" for name in ("ingest_date", *_QUARANTINE_AT))
+        names = ("ingest_date", "topic", "partition", "offset")
+        same = " AND ".join(f"bronze.{name} = c.{name}" for name in names)
+        same += f" AND coalesce(bronze.{INCARNATION}, 0) = c.incarnation"
         (
             DeltaTable.forPath(self._spark, self._tables.bronze.path)
             .alias("bronze")
@@ -221,7 +224,9 @@ class Rebuild:
     def _read(self, table: LakeTable, version: int | None = None) -> DataFrame:
         # Pinned: a plan that is computed again after a commit of ours must read what it read before.
         pinned = table.version() if version is None else version
-        return self._spark.read.format("delta").option("versionAsOf", pinned).load(table.path)
+        return with_incarnation(
+            self._spark.read.format("delta").option("versionAsOf", pinned).load(table.path)
+        )
 
     def _overwrite(self, table: LakeTable, rows: DataFrame) -> None:
         self._lease.check()

@@ -38,8 +38,18 @@ from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import StreamTables
 from medallion_spark.stream import batch_balance
 from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
-from medallion_spark.stream.batch_writer import MOST_NAMES
-from medallion_spark.stream.ledger import Ledger, LedgerRow, PartitionOffsets, Sources, StreamPosition
+from medallion_spark.stream.batch_writer import MOST_NAMES, Written
+from medallion_spark.stream.ledger import (
+    KnownLog,
+    Ledger,
+    LedgerRow,
+    PartitionOffsets,
+    Sources,
+    StreamPosition,
+    position,
+)
+from medallion_spark.stream.log_identity import with_records
+from medallion_spark.stream.log_watch import LogWatch
 from medallion_spark.stream.offset_account import OffsetAccount
 from medallion_spark.stream.offset_notes import SOURCES_NOTE, accounted_before, note_of
 from medallion_spark.stream.options import StreamOptions
@@ -65,6 +75,7 @@ class MicroBatches:
         plan: gives the offsets planned for a batch, by its id and the partitions that the ledger has; None
             when that is not known.
         guard: called right before each commit; raises when this driver may not write (any more).
+        watch: the logs that are read, looked at before a batch is decided; None when no log is read.
         clock: gives the time, UTC.
     """
 
@@ -80,6 +91,7 @@ class MicroBatches:
         log: TopicLog,
         plan: Callable[[int, Collection[Where]], Plan | None],
         guard: Callable[[], None],
+        watch: LogWatch | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._spark = spark
@@ -95,6 +107,7 @@ class MicroBatches:
         self._writes = TableWrites(spark, dataset, tables, query_id, guard, self._verdicts.remember)
         self._carried: StreamPosition = ledger.carried()
         self._last_batch = ledger.last_batch(query_id)
+        self._watch = watch
 
     def process(self, records: DataFrame, batch_id: int) -> LedgerRow | None:
         """Carry one micro-batch to the lake; a batch that the ledger has is done.
@@ -122,7 +135,8 @@ class MicroBatches:
             accounted = self._accounted(batch_id)
             self._refuse_others(_ends(judged, accounted), batch_id)
         else:
-            batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks)
+            incarnations = {topic: log.incarnation for topic, log in self._logs.items()}
+            batch = Batch(self._query_id, batch_id, clock, self._carried.watermarks, incarnations)
             judged, accounted = self._verdicts.judge(records, batch), {}
         try:
             sources = accounted or self._account(judged, batch_id)
@@ -133,7 +147,8 @@ class MicroBatches:
             judged.release()
         self._guard()
         self._ledger.append(row)
-        self._carried = StreamPosition(row.sequence, {(s.topic, s.partition): s for s in row.sources})
+        logs = {log.topic: log for log in row.logs}
+        self._carried = position(row.sequence, row.sources, logs, row.query_id)
         self._last_batch = batch_id
         logger.info("%s", _line(row))
         return row
@@ -175,12 +190,28 @@ class MicroBatches:
                 "a backup, or in part deleted); move it away and start with --recover-from-ledger"
             )
 
+    @property
+    def _logs(self) -> Mapping[str, KnownLog]:
+        """The logs that this batch is read of."""
+        return self._carried.logs if self._watch is None else self._watch.logs
+
+    def _with_records(self, sources: Sources, written: Written) -> dict[Where, PartitionOffsets]:
+        incarnations = {topic: log.incarnation for topic, log in self._logs.items()}
+        ends = self._watch.ends if self._watch else {}
+        return with_records(sources, self._carried.sources, written.last, ends, incarnations)
+
     def _write(
-        self, judged: Judged, sources: Sources, batch_id: int, clock: datetime, started: float
+        self, judged: Judged, accounted: Sources, batch_id: int, clock: datetime, started: float
     ) -> LedgerRow:
         numbers = judged.numbers
-        notes = {SOURCES_NOTE: note_of(sources)}
-        written, commits = self._writes.append_all(judged, batch_id, notes)
+
+        def confirm(written: Written) -> None:
+            if self._watch is not None and not judged.is_derived:  # bronze's records were confirmed before
+                self._watch.confirm(self._with_records(accounted, written))
+
+        notes = {SOURCES_NOTE: note_of(accounted)}
+        written, commits = self._writes.append_all(judged, batch_id, notes, confirm)
+        sources = self._with_records(accounted, written)
         silver_at = self._clock()
         # The longest waits belong to the earliest arrivals.
         p50, p95, longest = (_wait(written.arrival(share), silver_at) for share in (0.5, 0.05, 0.0))
@@ -210,6 +241,7 @@ class MicroBatches:
             event_to_silver_p50=p50,
             event_to_silver_p95=p95,
             event_to_silver_max=longest,
+            logs=tuple(log for _, log in sorted(self._logs.items())),
         )
 
 

@@ -20,7 +20,7 @@ from medallion_spark.lake.data_files import KEY_HASH, DataFile, FileLayout, File
 from medallion_spark.lake.table_rows import JUDGED_COLUMNS
 from medallion_spark.session.spark_session import ARROW_BYTES
 from medallion_spark.stream.batch_balance import DUPLICATE, REJECTED, SILVER
-from medallion_spark.verdicts.deduplicate import COORDINATES
+from medallion_spark.stream.last_records import LastRecord, Partition, last_records, later
 
 MOST_NAMES = 50
 """Most reasons or unknown fields that a ledger row names."""
@@ -54,7 +54,8 @@ class Written:
 
     `files` are not committed. `by_reason` counts the rejected, `unknown` the unknown fields; `arrivals` are
     Kafka's times (microseconds since the epoch) of silver's records, each for `weights` of them, without the
-    times that cannot be true.
+    times that cannot be true; `last` are the last records of the Kafka partitions, where the raw records were
+    among the columns.
     """
 
     files: dict[str, list[DataFile]]
@@ -62,6 +63,7 @@ class Written:
     unknown: Counter[str] = field(default_factory=Counter)
     arrivals: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     weights: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    last: dict[Partition, LastRecord] = field(default_factory=dict)
 
     def add(self, other: Written) -> None:
         """Take what another task found."""
@@ -71,6 +73,7 @@ class Written:
         self.unknown += other.unknown
         self.arrivals = np.concatenate((self.arrivals, other.arrivals))
         self.weights = np.concatenate((self.weights, other.weights))
+        self.last = later(self.last, other.last)
 
     def arrival(self, share: float) -> int | None:
         """The arrival that this share of silver's records is not later than; None when there are none."""
@@ -158,6 +161,7 @@ class _Task:
         self._by_reason: Counter[str] = Counter()
         self._unknown: Counter[str] = Counter()
         self._arrivals: list[npt.NDArray[np.int64]] = []
+        self._last: dict[Partition, LastRecord] = {}
 
     def add(self, first: pa.Table) -> None:
         """Take records as they were first judged."""
@@ -167,6 +171,8 @@ class _Task:
             if table.with_keys:
                 rows = rows.append_column(KEY_HASH, _column(judged, KEY_HASH, SILVER))
             self._writers[name].add(rows)
+        if "value" in judged.column_names:
+            self._last = later(self._last, last_records(judged))
         self._by_reason = _most(self._by_reason + _counts(_column(judged, "reasons", REJECTED)))
         self._unknown = _most(self._unknown + _counts(judged["unknown"]))
         self._arrivals.append(_arrivals(judged))
@@ -182,6 +188,7 @@ class _Task:
             self._unknown,
             sample,
             np.full(ranks, len(arrivals) / ranks if ranks else 0.0),
+            self._last,
         )
 
 
@@ -251,7 +258,8 @@ class _Repeats:
     def _repeat(self, first: pa.Table) -> npt.NDArray[np.int8]:
         """For each record: 0 for none, else _DUPLICATE or _CONFLICT."""
         result = np.zeros(len(first), dtype=np.int8)
-        topic, partition, offset = (first[name] for name in COORDINATES)
+        # A batch reads one incarnation of a topic.
+        topic, partition, offset = (first[name] for name in ("topic", "partition", "offset"))
         for (its_topic, its_partition), (offsets, is_conflict) in self._by_source.items():
             here = pc.and_(pc.equal(topic, its_topic), pc.equal(partition, its_partition)).to_numpy()
             mine = np.flatnonzero(here)

@@ -5,7 +5,7 @@ Rows are tiny, so `deltalake` appends them (some 20 ms; a Spark job takes a seco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
+from medallion_spark.stream.last_records import LastRecord
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 _COUNTS = pa.map_(pa.string(), pa.int64())
@@ -28,7 +29,20 @@ SOURCE_TYPE = pa.struct(
         ("gaps", pa.int64()),
         ("lost", pa.int64()),
         ("watermark", _MOMENT),
+        ("incarnation", pa.int32()),
+        ("last_offset", pa.int64()),
+        ("last_timestamp_ms", pa.int64()),
+        ("last_hash", pa.string()),
+        ("end_offset", pa.int64()),
         ("compacted", pa.int64()),
+    ]
+)
+LOG_TYPE = pa.struct(
+    [
+        ("topic", pa.string()),
+        ("incarnation", pa.int32()),
+        ("cluster_id", pa.string()),
+        ("topic_id", pa.string()),
     ]
 )
 COMMIT_TYPE = pa.struct([("table", pa.string()), ("version", pa.int64()), ("rows", pa.int64())])
@@ -58,9 +72,13 @@ LEDGER_SCHEMA = pa.schema(
         ("event_to_silver_p50", pa.float64()),
         ("event_to_silver_p95", pa.float64()),
         ("event_to_silver_max", pa.float64()),
+        ("logs", pa.list_(LOG_TYPE)),
+        ("lost_is_at_least", pa.bool_()),
         ("compacted", pa.int64()),
     ]
 )
+ACCEPTED = "accept-log:"
+"""What the `query_id` of a row begins with that belongs to no batch: it accepts another log of a topic."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +88,9 @@ class PartitionOffsets:
     Offsets from `from_offset` up to, not including, `until_offset` are accounted for by the batch: `read`
     records, `gaps` offsets that hold none for a reader of committed records, `lost` offsets that the broker
     no longer had, `compacted` offsets whose records a compacted topic may have removed before they were
-    read. A batch that read nothing of a partition repeats its `until_offset` and `watermark`, so the newest
-    row says it all.
+    read. A batch that read nothing of a partition repeats its `until_offset`, `watermark` and last record, so
+    the newest row says it all. `incarnation` counts the logs of the topic's name; `last_*` are of the last
+    record that was read; `end_offset` is where the partition ended when that was last seen.
     """
 
     topic: str
@@ -82,7 +101,29 @@ class PartitionOffsets:
     gaps: int = 0
     lost: int = 0
     watermark: datetime | None = None
+    incarnation: int = 0
+    last_offset: int | None = None
+    last_timestamp_ms: int | None = None
+    last_hash: str | None = None
+    end_offset: int | None = None
     compacted: int = 0
+
+    @property
+    def last(self) -> LastRecord | None:
+        """The last record that was read; None when none was, or it is not known."""
+        if self.last_offset is None or self.last_timestamp_ms is None or self.last_hash is None:
+            return None
+        return LastRecord(self.last_offset, self.last_timestamp_ms, self.last_hash)
+
+
+@dataclass(frozen=True)
+class KnownLog:
+    """The log that a topic's offsets belong to; the ids are None where broker or ledger have none."""
+
+    topic: str
+    incarnation: int = 0
+    cluster_id: str | None = None
+    topic_id: str | None = None
 
 
 Sources = Mapping[tuple[str, int], PartitionOffsets]
@@ -94,6 +135,7 @@ class LedgerRow:
     (of records whose timestamp can be true; None when there are none).
 
     `is_derived`: the verdicts were read from bronze, where a run that did not finish had put them.
+    `lost_is_at_least`: more than `lost` may have been lost, with a log that is gone.
     """
 
     sequence: int
@@ -120,15 +162,23 @@ class LedgerRow:
     event_to_silver_p50: float | None
     event_to_silver_p95: float | None
     event_to_silver_max: float | None
+    logs: tuple[KnownLog, ...] = ()
+    lost_is_at_least: bool = False
     compacted: int = 0
 
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """What the newest ledger row hands to the next batch."""
+    """What the newest ledger row hands to the next batch.
+
+    `sources` are of the newest incarnation of each topic. `logs` lacks topics that were last read before what
+    identifies a log was kept. `query_id` is the row's.
+    """
 
     sequence: int = 0
     sources: Sources = field(default_factory=dict)
+    logs: Mapping[str, KnownLog] = field(default_factory=dict)
+    query_id: str = ""
 
     @property
     def watermarks(self) -> dict[tuple[str, int], datetime]:
@@ -163,32 +213,45 @@ class Ledger:
         return None if last is None else int(last)
 
     def last_query(self) -> str | None:
-        """The query of the newest row."""
-        row = self._newest_row(["query_id"])
-        return row["query_id"] if row else None
+        """The query of the newest batch."""
+        until = self.carried().sequence
+        while until > 0:
+            [row] = self.rows(["query_id"], until - 1, until) or [{"query_id": ACCEPTED}]
+            if not row["query_id"].startswith(ACCEPTED):
+                return str(row["query_id"])
+            until -= 1
+        return None
 
     def carried(self) -> StreamPosition:
         """Where the next batch takes up, by the row with the largest sequence."""
-        row = self._newest_row(["sequence", "sources"])
-        if row is None:
-            return StreamPosition()
-        # Rows of before a column was added have none of it: its default is what they meant.
-        sources = [
-            PartitionOffsets(**{name: value for name, value in source.items() if value is not None})
-            for source in row["sources"]
-        ]
-        return StreamPosition(row["sequence"], {(one.topic, one.partition): one for one in sources})
-
-    def _newest_row(self, columns: list[str]) -> dict[str, Any] | None:
-        """Columns of the row with the largest sequence; only the file that has it is read."""
         log = self._log()
         files = pa.table(log.get_add_actions(flatten=True))
+        # Only the file that has it is read.
         newest = pc.max(files["max.sequence"]).as_py() if len(files) else None
         if newest is None:
-            return None
-        rows = log.to_pyarrow_dataset().to_table(columns=columns, filter=pc.field("sequence") == newest)
-        found: dict[str, Any] = rows.to_pylist()[0]
+            return StreamPosition()
+        there = {field.name for field in log.schema().fields}
+        columns = [name for name in ("query_id", "sources", "logs") if name in there]
+        [row] = self.rows(columns, newest - 1, newest)
+        logs = {one["topic"]: KnownLog(**_known(one)) for one in row.get("logs") or ()}
+        sources = [PartitionOffsets(**_known(source)) for source in row["sources"]]
+        return position(newest, sources, logs, row["query_id"])
+
+    def rows(self, columns: Sequence[str], after: int, until: int) -> list[dict[str, Any]]:
+        """Columns of the rows with a sequence above `after`, up to `until`, the newest first.
+
+        The table's files tell their sequences: few are read for few rows.
+        """
+        is_here = (pc.field("sequence") > after) & (pc.field("sequence") <= until)
+        wanted = list(dict.fromkeys(["sequence", *columns]))
+        rows = self._log().to_pyarrow_dataset().to_table(columns=wanted, filter=is_here)
+        found: list[dict[str, Any]] = rows.sort_by([("sequence", "descending")]).to_pylist()
         return found
+
+    def forget_after(self, sequence: int) -> None:
+        """Remove the rows of batches after this one: bronze has lost them, and they are to be read again."""
+        self._log().delete(f"sequence > {int(sequence)}")
+        self._table.reopen()
 
     def append(self, row: LedgerRow) -> None:
         """Add the row of a batch, once."""
@@ -212,6 +275,23 @@ class Ledger:
     def _log(self) -> DeltaTable:
         """The table's log as it is now."""
         return self._table.current()
+
+
+def position(
+    sequence: int, sources: Iterable[PartitionOffsets], logs: Mapping[str, KnownLog], query_id: str
+) -> StreamPosition:
+    """What a row hands on: nothing of a log that another one has followed."""
+    there = {
+        (source.topic, source.partition): source
+        for source in sources
+        if source.topic not in logs or source.incarnation == logs[source.topic].incarnation
+    }
+    return StreamPosition(sequence, there, logs, query_id)
+
+
+def _known(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what an older row lacks: the default holds."""
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def _app_id(query_id: str) -> str:

@@ -16,7 +16,13 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from medallion_contracts.errors import LeaseError, MedallionError, ServiceUnavailable, StreamError
+from medallion_contracts.errors import (
+    LeaseError,
+    MedallionError,
+    OtherLogError,
+    ServiceUnavailable,
+    StreamError,
+)
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import stream_tables
 from medallion_spark.session.lake_access import LakeAccess
@@ -24,15 +30,17 @@ from medallion_spark.session.spark_session import EXECUTOR_WAIT_SECONDS, executo
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.control import AttemptCounter
 from medallion_spark.stream.hang_guard import HangGuard
+from medallion_spark.stream.last_records import Partition
 from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.liveness import HeartbeatThread
+from medallion_spark.stream.log_watch import LogWatch
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.planned_offsets import PlannedOffsets
 from medallion_spark.stream.progress import ProgressTable
 from medallion_spark.stream.read_failures import reading_failure
-from medallion_spark.stream.recovery import last_query, offsets_after, recover
 from medallion_spark.stream.source import KafkaAccess, read_stream
-from medallion_spark.stream.topic_log import BrokerLog, Where
+from medallion_spark.stream.startup import StartUp
+from medallion_spark.stream.topic_log import BrokerLog, TopicLog, Where
 from medallion_spark.stream.topic_watch import TopicWatch
 from medallion_store.control_files import ControlFiles, control_files
 from medallion_store.driver_orders import DriverOrders
@@ -56,6 +64,8 @@ SESSION_SETTINGS = {
 
 LOOK_SECONDS = 1
 """How often the driver looks for a stop request and for executors."""
+LOG_LOOK_SECONDS = 10
+"""How often the driver looks whether the topics still have the logs that it reads."""
 COMMIT_WAIT_SECONDS = 10
 
 
@@ -98,6 +108,9 @@ class Stream:
         self._stopping = threading.Event()
         self._error: BaseException | None = None
         self._gave_up = False
+        self._log_watch: LogWatch | None = None
+        self._next_log_look = 0.0
+        self._ends_seen: Mapping[Partition, int] = {}
         self._state: dict[str, Any] = {"state": STARTING}
         self._hang_guard = HangGuard(
             spark, self._files, self._paths, self._attempts, self._state, options.batch_hang_minutes
@@ -119,6 +132,7 @@ class Stream:
             logger.warning("%s: not starting", refusal)
             return
         self._lease.acquire(wait_seconds=STALE_STREAM_SECONDS + 5)
+        self._ends_seen = _ends_of((self._files.read(self._paths.heartbeat) or {}).get("end_offsets"))
         self._hang_guard.start()
         heartbeat = self._heartbeat_thread
         try:
@@ -132,7 +146,7 @@ class Stream:
             logger.info("query %s reads %s", query.id, self._dataset.topic)
             self._watch(query)
         finally:
-            self._state["state"] = STOPPED if self._stopping.is_set() else ENDED
+            self._state["state"] = STOPPED if self._stopping.is_set() and not self._gave_up else ENDED
             self._hang_guard.stop()
             heartbeat.stop()
             heartbeat.beat()
@@ -140,6 +154,8 @@ class Stream:
                 # Otherwise this driver is about to end in the middle of a batch: the lease runs out after it.
                 self._lease.release()
                 self._log.close()
+                if self._log_watch is not None:
+                    self._log_watch.close()
 
     def _prepare_and_start(self) -> StreamingQuery | None:
         """Tables made ready and the query started; None when that failed and a person has to mend it.
@@ -151,12 +167,13 @@ class Stream:
             self._ledger.prepare()
             self._progress.prepare()
             self._topic_watch.start()
-            return self._start(self._starting_offsets())
+            self._log_watch, starting = self._start_up().run()
+            self._ends_seen = self._log_watch.ends
+            return self._start(starting)
         except LeaseError:
             raise  # silver is held by another: the next start finds it otherwise
         except StreamError as error:
-            self._attempts.cannot_start(str(error))
-            logger.error("cannot start: %s", error)
+            self._refuse(error)
         except MedallionError:
             raise  # a service that is away: the next start finds it otherwise
         except Exception as error:
@@ -165,28 +182,27 @@ class Stream:
             logger.exception("cannot start")
         return None
 
-    def _starting_offsets(self) -> Mapping[str, Mapping[str, int]] | None:
-        """Where a query without a checkpoint begins; None when Spark's checkpoint (or an empty lake) says it.
+    def _start_up(self) -> StartUp:
+        return StartUp(
+            self._spark,
+            self._dataset,
+            self._kafka,
+            self._options,
+            self._paths,
+            self._files,
+            self._tables,
+            self._ledger,
+            self._new_batches,
+            self._ends_seen,
+        )
 
-        Raises:
-            StreamError: the checkpoint is gone and nobody asked for a recovery, or there is nothing to do.
-        """
-        checkpoint = self._files.load(f"{self._paths.checkpoint}/metadata").content
-        # A driver killed right after it recovered leaves a checkpoint without offsets: look once more.
-        if checkpoint is not None and self._ledger.last_batch(str(checkpoint["id"])) is not None:
-            return None
-        if checkpoint is None and self._options.recover_from_ledger:
-            recover(self._spark, self._tables, self._ledger, self._new_batches)
-        elif checkpoint is None and last_query(self._tables.bronze, self._ledger) is not None:
-            raise StreamError(
-                f"{self._paths.checkpoint} is gone, but {self._paths.bronze} has records: reading the topics "
-                "from their beginning would take them twice; start with --recover-from-ledger"
-            )
-        carried = self._ledger.carried()
-        if not carried.sources:
-            return None
-        partitions = {topic: self._log.starts(topic) for topic in self._topics}
-        return offsets_after(carried, partitions)
+    def _refuse(self, error: StreamError) -> None:
+        """Leave for a person what only a person can mend; the driver then ends well."""
+        if isinstance(error, OtherLogError):
+            self._files.write(self._paths.other_log, {"at": utc_text(), "logs": list(error.logs)})
+        self._attempts.cannot_start(str(error))
+        self._gave_up = True
+        logger.error("cannot go on: %s", error)
 
     @property
     def _topics(self) -> tuple[str, str]:
@@ -233,6 +249,9 @@ class Stream:
             else:
                 row = self._batches.process(records, batch_id)
         except BaseException as error:
+            if isinstance(error, OtherLogError):
+                self._refuse(error)
+                raise
             self._error = reading_failure(error, self._next_offsets, self._log) or error
             if not isinstance(error, LeaseError):  # that is not the batch's fault
                 self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(self._error))
@@ -247,7 +266,7 @@ class Stream:
             time.sleep(0.01)
         return str(self._query.id)
 
-    def _new_batches(self, query_id: str) -> MicroBatches:
+    def _new_batches(self, query_id: str, log: TopicLog | None = None) -> MicroBatches:
         return MicroBatches(
             self._spark,
             self._dataset,
@@ -255,9 +274,10 @@ class Stream:
             self._tables,
             self._ledger,
             query_id,
-            log=self._log,
+            log=log or self._log,
             plan=self._planned.plan,
             guard=self._lease.check,
+            watch=self._log_watch,
         )
 
     # --- the watch, on the main thread ---------------------------------------------------------------------
@@ -274,6 +294,9 @@ class Stream:
                 return
             self._topic_watch.look()
             reported = self._report(query, reported)
+            if self._has_another_log():
+                self._stop(query)
+                return
             if self._orders.is_asked_to_stop():
                 self._stop(query)
                 self._report(query, reported)
@@ -285,6 +308,21 @@ class Stream:
             without_executor_since = without_executor_since or time.monotonic()
             if time.monotonic() - without_executor_since > EXECUTOR_WAIT_SECONDS:
                 raise ServiceUnavailable(no_executor(self._spark))
+
+    def _has_another_log(self) -> bool:
+        """Look now and then whether the topics still have the logs that are read, also while none is read."""
+        if self._log_watch is None or time.monotonic() < self._next_log_look:
+            return False
+        self._next_log_look = time.monotonic() + LOG_LOOK_SECONDS
+        try:
+            self._log_watch.check()
+        except OtherLogError as error:
+            self._refuse(error)
+            return True
+        except MedallionError as error:
+            logger.warning("the logs could not be looked at: %s", error)
+        self._ends_seen = self._log_watch.ends
+        return False
 
     def _stop(self, query: StreamingQuery) -> None:
         """Stop between two batches: after Spark's commit of the last one, before any write of the next."""
@@ -313,7 +351,8 @@ class Stream:
 
     def _explain(self, error: StreamingQueryException) -> None:
         """Raise what ended the query; return when that was reported and must not be repeated."""
-        if self._gave_up:
+        self._next_log_look = 0.0
+        if self._gave_up or self._has_another_log():
             logger.error("gave up: see %s", self._paths.failure)
             return
         if isinstance(self._error, MedallionError):
@@ -357,7 +396,14 @@ class Stream:
             "application_id": self._application_id,
             "contract_hash": self._dataset.fingerprint,
             **self._hang_guard.heartbeat(),
+            # What is lost, should a log be replaced before it is read to its end.
+            "end_offsets": [[topic, number, end] for (topic, number), end in self._ends_seen.items()],
         }
+
+
+def _ends_of(stored: object) -> dict[Partition, int]:
+    """The ends of partitions that a heartbeat names; an old heartbeat names none."""
+    return {(topic, number): end for topic, number, end in (stored if isinstance(stored, list) else ())}
 
 
 def cluster_driver_id() -> str | None:

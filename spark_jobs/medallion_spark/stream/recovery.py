@@ -8,12 +8,12 @@ query starts at the ledger's offsets. Before Spark has made its new checkpoint a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import StreamError
-from medallion_spark.lake.tables import LakeTable, StreamTables
+from medallion_spark.lake.tables import FENCED, LakeTable, StreamTables
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.ledger import Ledger, StreamPosition
 
@@ -40,13 +40,22 @@ def recover(
     query_id = last_query(tables.bronze, ledger)
     if query_id is None:
         raise StreamError("neither bronze nor the ledger has a batch: start without --recover-from-ledger")
-    batch_id = unfinished_batch(tables.bronze, ledger)
-    if batch_id is not None:
-        _log.info("batch %d of query %s is completed from bronze", batch_id, query_id)
-        batches_of(query_id).process(spark.range(0), batch_id)  # bronze holds the batch: no record is read
+    for its_query, batch_id in unfinished_batches(tables.bronze, ledger):
+        _log.info("batch %d of query %s is completed from bronze", batch_id, its_query)
+        batches_of(its_query).process(spark.range(0), batch_id)  # bronze holds the batch: no record is read
+    fence(tables, query_id)
+
+
+def fence(tables: StreamTables, query_id: str) -> None:
+    """Shut a query out of all tables; safe to repeat."""
     for table in (tables.bronze, tables.silver, tables.quarantine):
         if table.fence(f"{query_id}:{table.name}"):
             _log.info("%s is closed to query %s", table.path, query_id)
+
+
+def is_fenced(table: LakeTable, query_id: str) -> bool:
+    """Whether a query was shut out of a table."""
+    return table.log().transaction_version(f"{query_id}:{table.name}") == FENCED
 
 
 def last_query(bronze: LakeTable, ledger: Ledger) -> str | None:
@@ -57,20 +66,35 @@ def last_query(bronze: LakeTable, ledger: Ledger) -> str | None:
 
 def unfinished_batch(bronze: LakeTable, ledger: Ledger) -> int | None:
     """The batch that bronze has and the ledger lacks, None when all are done."""
-    last = _last_batch(bronze)
-    if last is None:
-        return None
-    done = ledger.last_batch(last[0])
-    return last[1] if done is None or done < last[1] else None
+    missing = unfinished_batches(bronze, ledger)
+    return missing[-1][1] if missing else None
+
+
+def unfinished_batches(bronze: LakeTable, ledger: Ledger) -> list[tuple[str, int]]:
+    """Query and id of the batches that bronze has and the ledger lacks, the oldest first.
+
+    A driver that dies leaves one of them; more are missing in a ledger that lost its newest rows.
+    """
+    missing = []
+    for query_id, batch_id in _batches(bronze):
+        done = ledger.last_batch(query_id)
+        if done is not None and done >= batch_id:
+            break
+        missing.append((query_id, batch_id))
+    return missing[::-1]
 
 
 def _last_batch(bronze: LakeTable) -> tuple[str, int] | None:
     """Query and batch of bronze's newest batch; None when its history (of a month) tells of none."""
+    return next(_batches(bronze), None)
+
+
+def _batches(bronze: LakeTable) -> Iterator[tuple[str, int]]:
+    """Query and id of bronze's batches, the newest first."""
     for commit in bronze.newest_commits():
         label = commit.label.split(":")
         if len(label) == 4 and label[1] == bronze.name:  # as `LakeTable.append` writes it
-            return label[0], int(label[2])
-    return None
+            yield label[0], int(label[2])
 
 
 def offsets_after(

@@ -98,6 +98,8 @@ def client_options(kafka: KafkaAccess) -> dict[str, str]:
         "session.timeout.ms": "30000",
         "metadata.max.age.ms": "180000",
         "connections.max.idle.ms": "180000",
+        # A reader must not make a topic that was deleted.
+        "allow.auto.create.topics": "false",
     }
     if kafka.ca_file:
         options |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": kafka.ca_file}

@@ -62,7 +62,11 @@ class TableWrites:
         self._on_silver = on_silver
 
     def append_all(
-        self, judged: Judged, batch_id: int, notes: Mapping[str, str]
+        self,
+        judged: Judged,
+        batch_id: int,
+        notes: Mapping[str, str],
+        confirm: Callable[[Written], None],
     ) -> tuple[Written, list[Commit]]:
         """The batch's rows in all tables: files written together, committed one table after the other.
 
@@ -70,10 +74,12 @@ class TableWrites:
             judged: the batch.
             batch_id: its id.
             notes: kept with the commit of bronze, which is the decision.
+            confirm: called when all files are written, before any is committed; raises to leave them so.
         """
         parts = [part for part in self._parts(judged) if part.expected]
         missing = [part for part in parts if not part.table.holds(part.app_id, batch_id)]
         written = self._write_files(judged, missing)
+        confirm(written)
         return written, [self._append(part, written.files.get(part.name), batch_id, notes) for part in parts]
 
     def _parts(self, judged: Judged) -> list[_TableWrite]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from medallion_contracts import reasons
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.batch_rows import batch_rows
 from medallion_spark.lake.data_files import KEY_HASH, DataFile
+from medallion_spark.lake.incarnations import incarnation_of, with_incarnation
 from medallion_spark.lake.table_rows import derive
 from medallion_spark.lake.tables import BRONZE_SCHEMA, LakeTable, StreamTables
 from medallion_spark.stream import batch_balance
@@ -29,12 +30,17 @@ from medallion_spark.verdicts.repeat_search import RepeatSearch
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch to be judged: whose it is, its clock (UTC), and where its partitions' watermarks are."""
+    """A micro-batch to be judged.
+
+    Whose it is, its clock (UTC), where its partitions' watermarks are, and which incarnation of each topic it
+    reads (0 of those not named).
+    """
 
     query_id: str
     batch_id: int
     clock: datetime
     watermarks: Watermarks
+    incarnations: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,7 +102,7 @@ class Verdicts:
         if options.lateness == "judge":
             lateness = Lateness(dataset.topic, options.allowed_lateness, batch.watermarks)
         parsed = parse_records(
-            records,
+            records.withColumn("incarnation", incarnation_of(batch.incarnations)),
             dataset,
             clock=batch.clock,
             lateness=lateness,
@@ -154,7 +160,8 @@ class Verdicts:
         table = self._tables.silver
         if not table.holds(f"{query_id}:{table.name}", batch_id):
             return None
-        silver = self._rows(table, query_id, batch_id, [f"_{name}" for name in COORDINATES])
+        columns = [f"_{name}" for name in COORDINATES]
+        silver = with_incarnation(self._rows(table, query_id, batch_id, columns))
         # Broadcast: otherwise the raw records are sorted, to be joined with a few coordinates.
         return F.broadcast(silver.select(*(F.col(f"_{name}").alias(name) for name in COORDINATES)))
 

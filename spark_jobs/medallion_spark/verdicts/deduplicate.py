@@ -14,10 +14,17 @@ from pyspark.sql import functions as F
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.data_files import KEY_HASH
 
-COORDINATES = ("topic", "partition", "offset")
+COORDINATES = ("topic", "partition", "offset", "incarnation")
+"""Where a record is: an offset means something within one incarnation of its topic only."""
 
 REPEATS = pa.schema(
-    [("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("repeat", pa.string())]
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("incarnation", pa.int32()),
+        ("repeat", pa.string()),
+    ]
 )
 """What `find_repeats` and `find_superseded` give."""
 

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from medallion_contracts.model import Dataset
 from medallion_spark.lake import silver_partitions
 from medallion_spark.lake.data_files import FILE_NUMBER, KEY_HASH, DataFile, read_data_files
+from medallion_spark.lake.incarnations import with_incarnation
 from medallion_spark.lake.tables import LakeTable
 from medallion_spark.stream.batch_balance import SILVER
 from medallion_spark.verdicts import deduplicate
@@ -163,7 +164,7 @@ class RepeatSearch:
             return None
         coordinates, fields = [f"_{name}" for name in COORDINATES], self._dataset.events.column_names
         rows = read_data_files(self._spark, self._silver.layout, files, [*coordinates, *fields])
-        return rows.select(
+        return with_incarnation(rows).select(
             *(F.col(name).alias(name.removeprefix("_")) for name in coordinates),
             F.struct(*fields).alias("fields"),
         )

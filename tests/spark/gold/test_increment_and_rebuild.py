@@ -54,8 +54,10 @@ def test_versions_find_their_place_whatever_order_they_come_in(runs: GoldRuns) -
 def test_staged_versions_say_where_they_came_from(runs: GoldRuns) -> None:
     runs.append([version("a")])
     report = runs.write()
-    coordinates = runs.query(f"SELECT _topic, _partition, _offset FROM staging.s{report.set_id}_customers")
-    assert coordinates == [("customers", 1, 1)]
+    coordinates = runs.query(
+        f"SELECT _topic, _partition, _offset, _incarnation FROM staging.s{report.set_id}_customers"
+    )
+    assert coordinates == [("customers", 1, 1, 0)]
 
 
 def test_a_publication_names_the_code_that_wrote_and_the_code_that_published(runs: GoldRuns) -> None:

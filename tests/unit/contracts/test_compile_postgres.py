@@ -57,7 +57,7 @@ def test_each_table_is_decided_about_by_customer_or_by_hour() -> None:
 
 def test_rows_of_versions_carry_their_kafka_coordinates_in_staging() -> None:
     names = [column.name for column in staged_columns(DATASET, DATASET.gold["customers"])]
-    assert names[-3:] == ["_topic", "_partition", "_offset"]
+    assert names[-4:] == ["_topic", "_partition", "_offset", "_incarnation"]
     assert "_topic" not in [column.name for column in staged_columns(DATASET, DATASET.gold["segment_hourly"])]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medallion_contracts.errors import LeaseError
+from medallion_contracts.errors import LeaseError, ParameterError
 from medallion_ops.control import StreamControl, main
 from medallion_store.folder_files import FolderFiles
 from medallion_store.lake_paths import LakePaths
@@ -47,6 +47,26 @@ def test_a_retry_may_ask_again_and_others_may_not(control: StreamControl) -> Non
     control.request_stop("run-1")
     with pytest.raises(LeaseError, match="run-1"):
         control.request_stop("run-2")
+
+
+def test_the_log_that_the_stream_found_is_accepted_as_it_found_it(
+    control: StreamControl, paths: LakePaths
+) -> None:
+    with pytest.raises(ParameterError, match="no other log"):
+        control.accept_log()
+    found = {
+        "topic": "customers",
+        "incarnation": 1,
+        "cluster_id": "c",
+        "topic_id": "t",
+        "problem": "another id",
+    }
+    Path(paths.control).mkdir(parents=True)
+    Path(paths.other_log).write_text(json.dumps({"at": "now", "logs": [found]}))
+    assert control.accept_log() == ["customers (another id)"]
+    assert control.accept_log() == ["customers (another id)"], "twice is once"
+    assert json.loads(Path(paths.accept_log_request).read_text())["logs"] == [found]
+    assert control.show()["other_log"]["logs"] == [found]
 
 
 def test_a_lease_without_a_heartbeat_is_free(control: StreamControl, paths: LakePaths) -> None:

@@ -78,6 +78,14 @@ class Lake:
     def quarantines(self, *rows: dict[str, Any]) -> None:
         write_deltalake(self._paths.quarantine, pa.Table.from_pylist(list(rows), SCHEMA), mode="append")
 
+    def write(self, table: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+        content = pa.Table.from_pylist(rows, schema)
+        write_deltalake(getattr(self._paths, table), content, mode="append", schema_mode="merge")
+
+    def origins(self) -> list[str]:
+        records = self.quarantine.records(Selection(), "run-1")
+        return [dict(record.headers)["medallion-origin"].decode() for record in records]
+
     def takes_in(self, *rows: dict[str, Any]) -> None:
         write_deltalake(self._paths.bronze, pa.Table.from_pylist(list(rows), SCHEMA), mode="append")
 
@@ -215,3 +223,17 @@ def test_all_problems_of_the_parameters_are_named_together() -> None:
 
 def test_a_time_without_an_offset_is_utc() -> None:
     assert selection({"from": "2026-11-24T10:00:00"}).since == datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+
+def test_records_of_two_logs_of_a_name_are_replayed_apart(lake: Lake) -> None:
+    """Rows older than the column `_incarnation` are of the first log."""
+    second = SCHEMA.append(pa.field("_incarnation", pa.int32()))
+    lake.quarantines(row(40, "rejected", ("malformed",)))
+    lake.write("quarantine", [row(40, "rejected", ("malformed",), _incarnation=1)], second)
+    assert sorted(origin for origin in lake.origins() if "/40" in origin) == [
+        "customers/0/40",
+        "customers/0/40/1",
+    ]
+    lake.takes_in(replayed(0, 40, "silver"))
+    left = [origin for origin in lake.origins() if "/40" in origin]
+    assert left == ["customers/0/40/1"], "the verdict on the first log's record is not the other's"

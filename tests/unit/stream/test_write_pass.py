@@ -22,7 +22,8 @@ FIRST = pa.table(
 
 
 def worked_in(*repeats: tuple[str, int, int, str]) -> list[tuple[str, list[str]]]:
-    rows = [dict(zip(REPEATS.names, one, strict=True)) for one in repeats]
+    names = ("topic", "partition", "offset", "repeat")
+    rows = [{**dict(zip(names, one, strict=True)), "incarnation": 0} for one in repeats]
     judged = _Repeats(pa.Table.from_pylist(rows, schema=REPEATS)).worked_in(FIRST)
     return list(zip(judged["verdict"].to_pylist(), judged["reasons"].to_pylist(), strict=True))
 
