@@ -258,6 +258,7 @@ def test_a_ledger_that_lost_its_newest_row_is_completed(
     assert len(set(coordinates(paths))) == 13
 
 
+@pytest.mark.full
 def test_records_that_bronze_lost_are_read_again_after_a_rebuild(
     spark: SparkSession, topics: Topics, paths: LakePaths
 ) -> None:

@@ -75,9 +75,13 @@ class StartUp:
             ServiceUnavailable: the broker does not answer.
             StreamError: tables, ledger and checkpoint do not fit; names what to do.
         """
-        self._check_tables()
-        watch = self._open_logs()
-        return watch, self._starting_offsets()
+        try:
+            self._check_tables()
+            watch = self._open_logs()
+            return watch, self._starting_offsets()
+        except BaseException:
+            self._reader.close()
+            raise
 
     # --- tables --------------------------------------------------------------------------------------------
     def _check_tables(self) -> None:
