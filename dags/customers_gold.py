@@ -15,6 +15,7 @@ from medallion_ops.dag_defaults import DAG_RULES, JOB, NO_BACKFILL, RUN, TAG
 from medallion_ops.gate.decision import Option
 from medallion_ops.gate.question import GateDecisionOperator
 from medallion_ops.gold import tasks as gold
+from medallion_ops.gold.audit_task import audit as audit_set_of_run
 from medallion_ops.gold.retrigger import RetriggerRunOperator
 from medallion_ops.spark.jobs import SparkJob, gold_job
 from medallion_ops.spark.operators import SparkJobOperator
@@ -43,7 +44,9 @@ a person (*Required Actions* in the UI):
   without them, and must pass. Offered only where every failed critical expectation is about rows.
 - **publish anyway**: the set is published as it is; who said so is in `gold.publications`.
 
-An answer counts only for the set shown.
+An answer counts only for the set shown. Only the first of several runs that fail the same expectations asks;
+trigger a run with the parameter *ask* to be asked again. *Publish anyway* is not offered for what gold cannot
+store: a key that is there twice, or a required value that is missing.
 
 **When a task fails** its mail says why. Every task can be cleared and run again. When staging was lost
 (Postgres crashed in between), `retrigger_run` starts another run by itself; there is nothing to do.
@@ -51,7 +54,7 @@ An answer counts only for the set shown.
 
 
 def write_job(settings: Settings, context: Context) -> SparkJob:
-    """The Spark job of this run; told again, it writes another set."""
+    """The Spark job of this run; a retry stages a new candidate set."""
     return gold_job(settings, DATASET, run_id=context["run_id"], full=context["params"]["full"])
 
 
@@ -71,7 +74,12 @@ with DAG(
             False,
             type="boolean",
             description="Compute all of gold anew from all of silver, whatever the increment is.",
-        )
+        ),
+        "ask": Param(
+            False,
+            type="boolean",
+            description="Ask what to do if the checks fail, even when a run before was asked about the same.",
+        ),
     },
 ):
     of_customers = {"dataset": DATASET}
@@ -82,13 +90,16 @@ with DAG(
     )
     write = SparkJobOperator(task_id="write", job=write_job, execution_timeout=JOB)
     audit = PythonOperator(
-        task_id="audit", python_callable=gold.audit, op_kwargs=of_customers, execution_timeout=JOB
+        task_id="audit",
+        python_callable=audit_set_of_run,
+        op_kwargs={**of_customers, "written_by": "write"},
+        execution_timeout=JOB,
     )
     notify = PythonOperator(task_id="notify", python_callable=gold.notify, op_kwargs=of_customers)
     verdict = BranchPythonOperator(
         task_id="verdict",
         python_callable=gold.branch_on_gate_result,
-        op_kwargs={**of_customers, "passed": "publish", "failed": gold.DECIDE},
+        op_kwargs=of_customers | {"passed": "publish", "failed": gold.DECIDE, "blocked": "keep_blocked"},
     )
     decide = GateDecisionOperator(
         task_id=gold.DECIDE,
@@ -103,6 +114,8 @@ with DAG(
         task_id="keep_blocked",
         python_callable=gold.keep_blocked,
         op_kwargs=of_customers,
+        # Either the answer leads here, or the verdict, where there is nothing to ask.
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         # The episode's mail told it, once for all its runs.
         on_failure_callback=[],
     )
@@ -112,8 +125,8 @@ with DAG(
     restage = SparkJobOperator(task_id="restage", job=write_job, execution_timeout=JOB)
     re_audit = PythonOperator(
         task_id="re_audit",
-        python_callable=gold.audit,
-        op_kwargs={**of_customers, "must_pass": True},
+        python_callable=audit_set_of_run,
+        op_kwargs={**of_customers, "written_by": "restage", "must_pass": True},
         execution_timeout=JOB,
     )
     publish = PythonOperator(
@@ -128,7 +141,7 @@ with DAG(
     retrigger_run = RetriggerRunOperator(task_id="retrigger_run", dataset=DATASET)
 
     migrate >> check_new >> write >> audit >> [notify, verdict]
-    verdict >> [publish, decide]
+    verdict >> [publish, decide, keep_blocked]
     decide >> [publish, keep_blocked, exclude_failing_rows]
     exclude_failing_rows >> restage >> re_audit >> publish >> report
     [audit, exclude_failing_rows, re_audit, publish] >> retrigger_run

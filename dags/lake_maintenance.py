@@ -1,19 +1,24 @@
-"""lake_maintenance: keeps the lake's files and Postgres' staging tables in good order."""
+"""lake_maintenance: keeps the lake's files, Postgres' tables, logs and folders within limits."""
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, CronTriggerTimetable, task
 
-from medallion_ops.dag_defaults import DAG_RULES, HISTORY, NO_BACKFILL, RUN, TAG
+from medallion_ops.dag_defaults import DAG_RULES, HISTORY, JOB, NO_BACKFILL, RUN, TAG
 from medallion_ops.spark.jobs import maintenance_job
 from medallion_ops.spark.operators import SparkJobOperator
 
 DOC = """
-### Compacts the lake's tables, removes files nobody reads any more, and cleans staging
+### Compacts the lake's tables, and removes what is no longer needed
 
 - `optimize_and_vacuum` runs beside the stream: OPTIMIZE of partitions that are no longer written, then
   VACUUM. It never removes a version of silver that gold has not been published from.
 - `clean_staging` drops the staging tables of published sets. A set that waits for a decision stays.
+- `clean_audit` deletes old findings, questions, publications and sets; `clean_files` old task logs, Data
+  Docs and the temporary folders of jobs that were killed; `clean_airflow` old rows of Airflow's own tables.
+  For how long what is kept is a setting: `MEDALLION_KEEP_..._DAYS`.
+
+It runs once a day without anybody's doing; the first time in the night after the installation.
 
 **When it fails** nothing is broken: queries only read more, smaller files. The next night does the rest. A
 conflict with the stream is retried by the job itself; one that stays is named in the mail.
@@ -22,8 +27,10 @@ conflict with the stream is retried by the job itself; one that stays is named i
 with DAG(
     **DAG_RULES,
     dag_id="lake_maintenance",
-    description="OPTIMIZE and VACUUM of the lake, clean-up of staging",
-    schedule="@daily",
+    description="OPTIMIZE and VACUUM of the lake, clean-up of staging, audit rows, logs and Airflow's tables",
+    # At night, and not at once on a new machine, where the first streams and the first gold are under way.
+    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC", run_immediately=False),
+    is_paused_upon_creation=False,
     dagrun_timeout=RUN,
     tags=[TAG, "maintenance"],
     doc_md=DOC + NO_BACKFILL.format(instead="A run maintains all there is."),
@@ -55,3 +62,28 @@ with DAG(
         ),
     )
     published_version("customers") >> optimize_and_vacuum >> clean_staging("customers")
+
+    @task
+    def clean_audit(dataset: str) -> dict[str, int]:
+        """Delete old rows about gold."""
+        from medallion_ops.upkeep import tasks
+
+        return tasks.clean_audit(dataset)
+
+    @task
+    def clean_files(dataset: str) -> dict[str, int]:
+        """Delete old logs, Data Docs, and folders of jobs that were killed."""
+        from medallion_ops.upkeep import tasks
+
+        return tasks.clean_files(dataset)
+
+    @task(execution_timeout=JOB)
+    def clean_airflow() -> None:
+        """Delete old rows of Airflow's own tables."""
+        from medallion_ops.upkeep import tasks
+
+        tasks.clean_airflow()
+
+    clean_audit("customers")
+    clean_files("customers")
+    clean_airflow()

@@ -68,6 +68,7 @@ def main() -> None:
     database = f"postgresql+psycopg2://airflow:{passwords['airflow']}@postgres:5432/airflow"
     settings = {
         **gold,
+        "MEDALLION_AIRFLOW_DSN": database.replace("+psycopg2", ""),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),

@@ -60,8 +60,8 @@ class Manifest:
 
 _MANIFEST = (
     "SELECT set_id, dataset, run_id, kind, silver_table_id, from_version, to_version, base_publication_id, "
-    "tables, contract_hash, created_at, coalesce(code_version, 'unknown'), excluded_rows "
-    "FROM staging.manifests "
+    "tables, contract_hash, created_at, coalesce(code_version, 'unknown'), "
+    "coalesce(excluded_rows, '[]') FROM staging.manifests LEFT JOIN staging.exclusions USING (exclusion_id) "
 )
 
 
@@ -119,15 +119,6 @@ def datasets_of_sets(connection: psycopg.Connection, set_ids: Collection[int]) -
     return dict(connection.execute(query, [list(set_ids)]).fetchall())
 
 
-def sets_older_than(connection: psycopg.Connection, dataset: str, days: int) -> list[int]:
-    """The ids of sets written more than so many days ago."""
-    query = (
-        "SELECT set_id FROM staging.manifests WHERE dataset = %s "
-        "AND created_at < clock_timestamp() - make_interval(days => %s)"
-    )
-    return [set_id for (set_id,) in connection.execute(query, [dataset, days])]
-
-
 def next_set_id(connection: psycopg.Connection) -> int:
     """A number for a set that is to be written; never given twice."""
     query = "SELECT nextval(pg_get_serial_sequence('staging.manifests', 'set_id'))"
@@ -168,11 +159,18 @@ def write_manifest(
     """
     from psycopg.types.json import Jsonb
 
+    ids = Jsonb(sorted(excluded))
     connection.execute(
+        # The list is the same hour after hour: it is kept once.
+        "WITH listed AS (INSERT INTO staging.exclusions SELECT md5(%s::jsonb::text), %s "
+        "ON CONFLICT DO NOTHING) "
         "INSERT INTO staging.manifests (set_id, dataset, run_id, kind, silver_table_id, from_version, "
-        "to_version, base_publication_id, tables, contract_hash, excluded_rows, enrichment, "
-        "code_version) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "to_version, base_publication_id, tables, contract_hash, exclusion_id, enrichment, "
+        "code_version, silver_commit) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, md5(%s::jsonb::text), %s, %s, %s)",
         [
+            ids,
+            ids,
             set_id,
             dataset.name,
             run_id,
@@ -183,9 +181,10 @@ def write_manifest(
             base.publication_id if base else None,
             Jsonb(tables),
             contract_hash,
-            Jsonb(list(excluded)),
+            ids,
             Jsonb(enrichment) if enrichment else None,
             code_version,
+            plan.commit_id,
         ],
     )
 
@@ -258,18 +257,28 @@ def last_published(connection: psycopg.Connection, dataset: str) -> Published | 
     """The last publication of a dataset, with the inputs its set was made of."""
     row = connection.execute(
         "SELECT p.publication_id, p.silver_table_id, p.to_version, coalesce(m.contract_hash, ''), "
-        "coalesce(m.excluded_rows, '[]'), m.enrichment->>'fingerprint', "
+        "coalesce(e.excluded_rows, '[]'), m.enrichment->>'fingerprint', "
         "CASE WHEN m.set_id IS NULL THEN 'the manifest of the last publication is gone' "
-        "ELSE p.refresh_due END "
+        "ELSE p.refresh_due END, m.silver_commit "
         "FROM gold.publications p LEFT JOIN staging.manifests m USING (set_id) "
+        "LEFT JOIN staging.exclusions e ON e.exclusion_id = m.exclusion_id "
         "WHERE p.dataset = %s ORDER BY p.publication_id DESC LIMIT 1",
         [dataset],
     ).fetchone()
     if row is None:
         return None
-    publication, table_id, version, contract_hash, excluded, labels, refresh_due = row
+    publication, table_id, version, contract_hash, excluded, labels, refresh_due, commit_id = row
     return Published(
-        publication, table_id, version, contract_hash, frozenset(excluded), labels, refresh_due=refresh_due
+        publication, table_id, version, contract_hash, frozenset(excluded), labels, refresh_due, commit_id
+    )
+
+
+def adopt_commit(connection: psycopg.Connection, publication_id: int, commit_id: str) -> None:
+    """Keep the identity of the commit that a publication was made of, if it was published without one."""
+    connection.execute(
+        "UPDATE staging.manifests AS m SET silver_commit = %s FROM gold.publications AS p "
+        "WHERE p.publication_id = %s AND m.set_id = p.set_id AND m.silver_commit IS NULL",
+        [commit_id, publication_id],
     )
 
 

@@ -84,7 +84,8 @@ class Published:
     """What the last publication was made of.
 
     `excluded` are the ids of the rejected rows it left out, `labels` the fingerprint of the enrichment
-    labels it used, `refresh_due` says why all of gold must be computed whatever is new.
+    labels it used, `refresh_due` says why all of gold must be computed whatever is new, `commit_id` is the
+    identity of silver's commit `to_version` (None where it was not kept yet).
     """
 
     publication_id: int
@@ -94,6 +95,7 @@ class Published:
     excluded: frozenset[int] = frozenset()
     labels: str | None = None
     refresh_due: str | None = None
+    commit_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,17 @@ class LabelSnapshot:
 
 @dataclass(frozen=True)
 class SilverState:
-    """Silver now: its identity, its newest version, and the commits its history still holds."""
+    """Silver now: its identity, its newest version, and its commits after the published one.
+
+    `commit_id` is the identity of the newest commit, `published_commit_id` that of the commit which has the
+    published version's number now; None where the log no longer holds it.
+    """
 
     table_id: str
     version: int
     commits: tuple[Commit, ...]
+    commit_id: str | None = None
+    published_commit_id: str | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -123,12 +131,16 @@ class SilverState:
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer: silver versions after `from_version` up to `to_version`, and why."""
+    """The answer: silver versions after `from_version` up to `to_version`, and why.
+
+    `commit_id` is the identity of silver's commit `to_version`.
+    """
 
     kind: RefreshKind
     from_version: int | None
     to_version: int
     reason: str
+    commit_id: str | None = None
 
 
 def plan(
@@ -153,26 +165,38 @@ def plan(
         labels: the enrichment labels kept in gold, None when there are none.
         source_version: state of the enrichment source now; None when it cannot be asked cheaply.
     """
+    kind, reason = _kind(
+        published, silver, contract_hash, frozenset(excluded), labels or LabelSnapshot(), source_version
+    )
+    last = published.to_version if published else None
+    return Plan(kind, last, silver.version, reason, silver.commit_id)
+
+
+def _kind(
+    published: Published | None,
+    silver: SilverState,
+    contract_hash: str,
+    excluded: frozenset[int],
+    labels: LabelSnapshot,
+    source_version: str | None,
+) -> tuple[RefreshKind, str]:
     if published is None:
         if silver.is_empty:
-            return Plan(RefreshKind.NONE, None, silver.version, "silver has no rows yet")
-        return Plan(RefreshKind.FULL, None, silver.version, "nothing has been published yet")
+            return RefreshKind.NONE, "silver has no rows yet"
+        return RefreshKind.FULL, "nothing has been published yet"
     last, now = published.to_version, silver.version
     reason = _rebuild_reason(published, silver, contract_hash)
     if reason is not None:
-        return Plan(RefreshKind.FULL, last, now, reason)
+        return RefreshKind.FULL, reason
     if any(commit.adds_rows for commit in silver.commits if last < commit.version <= now):
-        return Plan(
-            RefreshKind.INCREMENT, last, now, f"silver versions {last + 1} to {now} are not published"
-        )
-    if frozenset(excluded) != published.excluded:
-        return Plan(RefreshKind.INCREMENT, last, now, "rows were rejected or released")
-    kept = labels or LabelSnapshot()
-    if kept.fingerprint != published.labels or (
-        source_version is not None and source_version != kept.source_version
+        return RefreshKind.INCREMENT, f"silver versions {last + 1} to {now} are not published"
+    if excluded != published.excluded:
+        return RefreshKind.INCREMENT, "rows were rejected or released"
+    if labels.fingerprint != published.labels or (
+        source_version is not None and source_version != labels.source_version
     ):
-        return Plan(RefreshKind.INCREMENT, last, now, "the enrichment source changed")
-    return Plan(RefreshKind.NONE, last, now, f"silver has no new rows after version {last}")
+        return RefreshKind.INCREMENT, "the enrichment source changed"
+    return RefreshKind.NONE, f"silver has no new rows after version {last}"
 
 
 def _rebuild_reason(published: Published, silver: SilverState, contract_hash: str) -> str | None:
@@ -183,6 +207,10 @@ def _rebuild_reason(published: Published, silver: SilverState, contract_hash: st
         return "silver is another table than the one published from"
     if now < last:
         return f"silver is at version {now}, before the published version {last}"
+    if published.commit_id is not None and silver.published_commit_id != published.commit_id:
+        if silver.published_commit_id is None:
+            return f"the log of silver no longer holds the published version {last}"
+        return f"version {last} of silver is another commit than the one published from: silver was restored"
     if contract_hash != published.contract_hash:
         return "the contracts of gold changed"
     known = {commit.version: commit for commit in silver.commits}

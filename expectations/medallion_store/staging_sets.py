@@ -28,7 +28,7 @@ _READER_PATIENCE = "2s"
 def staged_tables(dataset: Dataset) -> dict[str, tuple[Column, ...]]:
     """The staging tables of a set and their columns: the gold tables and the lists that scope them."""
     tables = {name: staged_columns(dataset, table) for name, table in dataset.gold.items()}
-    return tables | {scope.name: (scope.column,) for scope in scopes(dataset)}
+    return tables | {scope.name: scope.columns for scope in scopes(dataset)}
 
 
 @contextmanager

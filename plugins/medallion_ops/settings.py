@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
+from medallion_ops.keep_settings import KeepSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.page.settings import PageSettings
@@ -386,6 +387,7 @@ SECTIONS: Mapping[str, type[f.Section]] = {
     "limits": LimitSettings,
     "monitor": MonitorSettings,
     "page": PageSettings,
+    "keep": KeepSettings,
 }
 
 
@@ -403,6 +405,7 @@ class Settings:
     limits: LimitSettings
     monitor: MonitorSettings
     page: PageSettings
+    keep: KeepSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -301,3 +301,47 @@ def test_hourly_run_follows_the_increment(
     figures["ratio (at most 1.2)"] = large / small
     keep("gold_hourly_run", figures)
     assert large / small <= 1.2
+
+
+DEEP_CUSTOMERS = 2_000
+
+
+def deep_run(runs: GoldRuns, depth: int) -> Iterator[tuple[str, float]]:
+    """Publish customers with so many versions each, a minute apart, then hours in which each changed once."""
+
+    def append(rows: DataFrame) -> None:
+        rows.repartition("day", "hour").write.format("delta").mode("append").option(
+            "delta.enableChangeDataFeed", "true"
+        ).partitionBy(*DATASET.silver.partitioned_by).save(runs.silver)
+
+    number = F.substring("customer_id", 2, 20).cast("long")
+    minutes = (number / DEEP_CUSTOMERS).cast("long")
+    history = silver_rows(runs.spark, 0, DEEP_CUSTOMERS * depth, "2026-05-01", 1).withColumn(
+        "updated_at",
+        F.timestamp_seconds(F.unix_timestamp(F.lit("2026-05-01").cast("timestamp")) + 60 * minutes),
+    )
+    history = history.withColumn(
+        "customer_id", F.concat(F.lit("c"), (number % DEEP_CUSTOMERS).cast("string"))
+    )
+    for name in DATASET.silver.partitioned_by:
+        history = history.withColumn(name, F.expr(str(DATASET.silver.column(name).transform)).cast("int"))
+    append(history)
+    yield "first publication", _timed(runs)
+    for step, moment in (("an hour to warm up", "10:00"), ("the hour measured", "11:00")):
+        append(silver_rows(runs.spark, 0, DEEP_CUSTOMERS, f"2026-05-04 {moment}:00", 1))
+        yield step, _timed(runs)
+
+
+@pytest.mark.timeout(3600)
+def test_hourly_run_does_not_follow_the_depth_of_history(
+    spark: SparkSession, fresh: Callable[[], Clock], tmp_path: Path, keep: Keep
+) -> None:
+    figures: dict[str, float] = {"customers, each changed once": DEEP_CUSTOMERS}
+    for depth in (1, 100, 1_000):
+        runs = GoldRuns(spark, fresh().dsn, tmp_path / str(depth))
+        for step, seconds in deep_run(runs, depth):
+            figures[f"{depth:,} versions, {step}: seconds"] = seconds
+    flat, deep = (figures[f"{depth:,} versions, the hour measured: seconds"] for depth in (1, 1_000))
+    figures["ratio (at most 1.3)"] = deep / flat
+    keep("gold_depth_of_history", figures)
+    assert deep / flat <= 1.3

@@ -29,7 +29,7 @@ def test_edges(dag: Any) -> None:
         "write": ["audit"],
         "audit": ["notify", "retrigger_run", "verdict"],
         "notify": [],
-        "verdict": ["decide", "publish"],
+        "verdict": ["decide", "keep_blocked", "publish"],
         "decide": ["exclude_failing_rows", "keep_blocked", "publish"],
         "keep_blocked": [],
         "exclude_failing_rows": ["restage", "retrigger_run"],
@@ -58,6 +58,7 @@ def test_every_option_leads_somewhere_and_silence_keeps_gold_as_it_is(dag: Any) 
 
 def test_publish_runs_by_whichever_way_was_taken_and_never_past_a_failure(dag: Any) -> None:
     assert dag.get_task("publish").trigger_rule == "none_failed_min_one_success"
+    assert dag.get_task("keep_blocked").trigger_rule == "none_failed_min_one_success"
 
 
 def test_only_the_blocked_end_is_silent(dag: Any) -> None:
@@ -74,15 +75,17 @@ def test_a_run_that_lost_its_staging_is_followed_by_another(dag: Any) -> None:
 
 
 @pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
 def test_the_run_that_writes_again_is_asked_for_what_the_lost_one_was(
-    dag: Any, full: bool, monkeypatch: pytest.MonkeyPatch
+    dag: Any, full: bool, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrigger, "is_stale", lambda dataset, run_id: True)
-    context = {"run_id": "manual__1", "params": {"full": full}}
+    monkeypatch.setattr(retrigger, "run_asked", lambda dataset, run_id: asked)
+    context = {"run_id": "manual__1", "params": {"full": full, "ask": False}}
     with pytest.raises(DagRunTriggerException) as triggered:
         copy(dag.get_task("retrigger_run")).execute(context)
     assert triggered.value.trigger_dag_id == "customers_gold"
-    assert triggered.value.conf == {"full": full}
+    assert triggered.value.conf == {"full": full, "ask": asked}
     assert triggered.value.dag_run_id == "restaged-1__manual__1"
     assert triggered.value.skip_when_already_exists, "a retried or cleared task must not trigger another one"
 
@@ -96,4 +99,4 @@ def test_runs_that_lose_their_staging_again_and_again_do_not_follow_one_another_
         run, followed = following, followed + 1
     assert followed == retrigger.MOST_IN_A_ROW
     with pytest.raises(AirflowSkipException, match="the schedule's next"):
-        copy(dag.get_task("retrigger_run")).execute({"run_id": run, "params": {"full": False}})
+        copy(dag.get_task("retrigger_run")).execute({"run_id": run, "params": {"full": False, "ask": False}})

@@ -26,7 +26,7 @@ def edges(found: DAG) -> set[tuple[str, str]]:
         ("customers_producer", "NullTimetable"),
         ("customers_replay", "NullTimetable"),
         ("customers_rebuild", "NullTimetable"),
-        ("lake_maintenance", "@daily"),
+        ("lake_maintenance", "CronTriggerTimetable"),
     ],
 )
 def test_schedule(dag_bag: DagBag, dag_id: str, schedule: str) -> None:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from medallion_contracts.compile.arrow import PlainParser
 from medallion_contracts.compile.great_expectations import NOT_NULL, compile_suite
+from medallion_contracts.compile.history_checks import set_relations
 from medallion_contracts.compile.postgres import columns
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Column, ColumnType
-from medallion_ops.gate.decision import staged_relations
 from medallion_ops.gate.expectations import open_staging, to_expectation
 from medallion_ops.migrations.runner import migrate
 from medallion_store.secret import Secret
@@ -68,7 +68,7 @@ def test_the_stream_and_the_gate_find_the_same_faults(postgres: str) -> None:
     migrate(Secret(postgres), DATASET)
     set_id = GoldDatabase(postgres).stage([])
     table = DATASET.gold["customers"]
-    relations = staged_relations(DATASET, table.name, set_id)
+    relations = set_relations(DATASET, table.name, set_id, whole=False)
     of_events = {
         check.name: check.columns[0]
         for check in compile_suite(DATASET)[table.name]

@@ -119,6 +119,15 @@ class GoldRuns:
             cursor = connection.execute(statement.encode(), list(values) or None)
             return cursor.fetchall() if cursor.description else []
 
+    def rows_read(self) -> int:
+        """Rows and index entries of gold's data that all ended connections have read."""
+        [(read,)] = self.query(
+            "SELECT coalesce(sum(seq_tup_read), 0) + (SELECT coalesce(sum(idx_tup_read), 0) "
+            "FROM pg_stat_user_indexes WHERE schemaname = 'gold' AND relname ~ '^(customer|segment)') "
+            "FROM pg_stat_user_tables WHERE schemaname = 'gold' AND relname ~ '^(customer|segment)'"
+        )
+        return int(read)
+
     def reject(self, customer_id: str, moment: datetime) -> None:
         """Keep a version out of gold, as a decision does."""
         self.query(

@@ -19,6 +19,7 @@ from medallion_contracts.compile.postgres import (
     HOURS,
     STAGING,
     TOUCHED,
+    VERSIONS,
     columns,
     create_staging,
     fingerprint_query,
@@ -106,11 +107,17 @@ class GoldDatabase:
             ).fetchone()
             base, reached = last or (None, None)
             self.versions += 1
+            connection.execute(
+                "WITH listed AS (SELECT coalesce(jsonb_agg(rejection_id ORDER BY rejection_id), '[]') AS ids "
+                "FROM audit.rejected_rows WHERE released_at IS NULL) "
+                "INSERT INTO staging.exclusions SELECT md5(ids::text), ids FROM listed ON CONFLICT DO NOTHING"
+            )
             [set_id] = connection.execute(
                 "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, from_version, "
-                "to_version, base_publication_id, tables, contract_hash, excluded_rows) "
+                "to_version, base_publication_id, tables, contract_hash, exclusion_id) "
                 "SELECT %s, %s, %s, 'silver-1', %s, %s, %s, '{}', %s, "
-                "coalesce(jsonb_agg(rejection_id), '[]') FROM audit.rejected_rows WHERE released_at IS NULL "
+                "md5(coalesce(jsonb_agg(rejection_id ORDER BY rejection_id), '[]')::text) "
+                "FROM audit.rejected_rows WHERE released_at IS NULL "
                 "RETURNING set_id",
                 [DATASET.name, run_id, kind, reached, (reached or 0) + 1, base, gold_contract_hash(DATASET)],
             ).fetchone() or (0,)
@@ -177,6 +184,9 @@ def _fill(connection: psycopg.Connection, set_id: int) -> None:
         )
     lists = {
         TOUCHED: "SELECT DISTINCT customer_id FROM versions",
+        # Of a customer's versions all are decided about: those in gold and those staged.
+        VERSIONS: "SELECT customer_id, updated_at AS valid_from FROM versions UNION "
+        "SELECT customer_id, valid_from FROM gold.customer_history JOIN versions USING (customer_id)",
         HOURS: "SELECT DISTINCT date_trunc('hour', updated_at) AS hour FROM versions",
     }
     for scope in scopes(DATASET):

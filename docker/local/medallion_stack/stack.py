@@ -110,6 +110,7 @@ class Stack:
             "MEDALLION_KAFKA_BOOTSTRAP": broker.bootstrap,
             "MEDALLION_LAKE_URI": str(folder / "lake"),
             "MEDALLION_GOLD_DSN": postgres.dsn("gold", WRITER, state.secret(WRITER)),
+            "MEDALLION_AIRFLOW_DSN": postgres.dsn("airflow", "airflow", state.secret("airflow_database")),
             "MEDALLION_READER_DSN": postgres.dsn("gold", READER, state.secret(READER)),
             "MEDALLION_PII_READER_DSN": postgres.dsn("gold", PII_READER, state.secret(PII_READER)),
             "MEDALLION_SPARK_MASTER": spark.master_url,

@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
+from medallion_contracts.compile.history_checks import (
+    broken_versions,
+    differing_from_current,
+    has_same_content,
+)
 from medallion_contracts.compile.postgres import quoted
 from medallion_contracts.errors import ContractError
 from medallion_contracts.model import Column, ColumnType, Dataset, QualityRule, Severity, Table
@@ -92,6 +97,23 @@ def compile_suite(dataset: Dataset) -> dict[str, tuple[Check, ...]]:
     if problems:
         raise ContractError(f"quality rules of {dataset.name!r} cannot be checked", problems)
     return suite
+
+
+def storage_checks(dataset: Dataset) -> frozenset[str]:
+    """Labels (`table.name`) of the checks that gold's own keys and NOT NULL enforce.
+
+    A set that fails one of them cannot be stored, whoever approves it.
+    """
+    return frozenset(
+        f"{check.table}.{check.name}"
+        for table in dataset.gold.values()
+        for check in compile_suite(dataset)[table.name]
+        if check.arguments.get("unexpected_rows_query") == _repeated_keys(table.primary_key)
+        or (
+            check.expectation == NOT_NULL
+            and (table.column(check.columns[0]).required or check.columns[0] in table.primary_key)
+        )
+    )
 
 
 def suite_fingerprint(suite: Mapping[str, Iterable[Check]]) -> str:
@@ -192,7 +214,7 @@ def _from_history(dataset: Dataset, table: Table) -> Iterable[Check]:
         "Versions follow one another without gap or overlap, and only the last is current.",
         Severity.CRITICAL,
         ROWS,
-        {"unexpected_rows_query": _broken_versions(quoted(dataset.key))},
+        {"unexpected_rows_query": broken_versions(dataset)},
     )
     for current in dataset.gold.values():
         if current.primary_key == (dataset.key,) and has_same_content(dataset, table, current):
@@ -202,42 +224,13 @@ def _from_history(dataset: Dataset, table: Table) -> Iterable[Check]:
                 f"The current version in {table.name} is the row of {current.name}, for every {dataset.key}.",
                 Severity.CRITICAL,
                 ROWS,
-                {"unexpected_rows_query": _differing_from_current(dataset, table, current)},
+                {"unexpected_rows_query": differing_from_current(dataset, table, current)},
             )
 
 
 def _repeated_keys(names: Iterable[str]) -> str:
     key = ", ".join(map(quoted, names))
     return f"SELECT {key} FROM {{batch}} GROUP BY {key} HAVING count(*) > 1"  # noqa: S608 - contract names
-
-
-def _broken_versions(key: str) -> str:
-    # Any order groups the versions of a key; by bytes is the fastest.
-    return (
-        f"SELECT {key}, valid_from FROM (SELECT {key}, valid_from, valid_to, is_current, "  # noqa: S608 - contract names
-        f'lead(valid_from) OVER (PARTITION BY {key} COLLATE "C" ORDER BY valid_from) AS following '
-        "FROM {batch}) AS versions "
-        "WHERE valid_to IS DISTINCT FROM following OR is_current IS DISTINCT FROM (following IS NULL)"
-    )
-
-
-def _differing_from_current(dataset: Dataset, history: Table, current: Table) -> str:
-    key = quoted(dataset.key)
-    shared = [column for column in history.column_names if column in current.column_names]
-    content = f"ROW({', '.join(map(quoted, shared))}) AS content"
-    return (
-        "SELECT h.key AS history_key, c.key AS current_key FROM "  # noqa: S608 - contract names
-        f"(SELECT {key} AS key, valid_from AS version, {content} FROM {{batch}} WHERE is_current) AS h "
-        f"FULL JOIN (SELECT {key} AS key, {quoted(dataset.event_time)} AS version, {content} "
-        f"FROM {{{current.name}}}) AS c ON h.key = c.key "
-        "WHERE h.version IS DISTINCT FROM c.version OR h.content IS DISTINCT FROM c.content"
-    )
-
-
-def has_same_content(dataset: Dataset, history: Table, current: Table) -> bool:
-    """Whether both hold the fields of an event: the one of each version, the other of the newest."""
-    events = set(dataset.events.column_names) - {dataset.event_time}
-    return events <= set(history.column_names) and events <= set(current.column_names)
 
 
 def _from_rule(table: Table, rule: QualityRule) -> Check:

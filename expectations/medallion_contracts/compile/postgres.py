@@ -39,6 +39,11 @@ def columns(names: Iterable[str], alias: str | None = None) -> str:
     return ", ".join(prefix + quoted(name) for name in names)
 
 
+def same_values(names: Iterable[str], one: str, other: str) -> str:
+    """Condition that two relations agree in these columns."""
+    return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in names)
+
+
 def literal(value: object) -> str:
     """A contract's constant as a SQL literal; for DDL, which takes no bound values."""
     if isinstance(value, bool):
@@ -81,24 +86,37 @@ def staging_name(set_id: int, name: str) -> str:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a set decides about a gold table: all rows whose `column` is in the staged list `name`.
+    """What a set decides about a gold table: all rows whose `columns` are in the staged list `name`.
 
-    `_touched` holds the entities (customers) and `_hours` the hours that the set computed anew. A rebuild
-    stages no such lists: it decides about every row.
+    `_touched` holds the entities (customers), `_versions` the versions that come or go, `_hours` the hours
+    that the set computes again. A rebuild stages no such lists: it decides about every row.
     """
 
     name: str
-    column: Column
+    columns: tuple[Column, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
 
 
 TOUCHED = "_touched"
+VERSIONS = "_versions"
 HOURS = "_hours"
 
 
 def scope_of(dataset: Dataset, table: Table) -> Scope:
-    """The list that scopes a gold table: its key starts with the entity's key or with an hour."""
+    """The list that scopes a gold table: its key is the entity's, a version's, or starts with an hour.
+
+    A set that adds one version to an entity with ten thousand decides about that version alone; of the other
+    rows of history it may change some (the end of the version before), but it removes none.
+    """
     first = table.primary_key[0]
-    return Scope(TOUCHED if first == dataset.key else HOURS, table.column(first))
+    if first != dataset.key:
+        return Scope(HOURS, (table.column(first),))
+    name = TOUCHED if len(table.primary_key) == 1 else VERSIONS
+    return Scope(name, tuple(table.column(column) for column in table.primary_key))
 
 
 def scopes(dataset: Dataset) -> tuple[Scope, ...]:
@@ -148,7 +166,7 @@ def publication(dataset: Dataset, table: Table, set_id: int, *, whole: bool) -> 
     """
     target = quoted(GOLD, table.name)
     source = quoted(STAGING, staging_name(set_id, table.name))
-    same_key = " AND ".join(f"g.{quoted(name)} = c.{quoted(name)}" for name in table.primary_key)
+    same_key = same_values(table.primary_key, "g", "c")
     others = [name for name in table.column_names if name not in table.primary_key]
     differs = f"({columns(others, 'g')}) IS DISTINCT FROM ({columns(others, 'c')})"
     settings = ", ".join(f"{quoted(name)} = c.{quoted(name)}" for name in others)
@@ -186,9 +204,9 @@ def _in_scope(dataset: Dataset, table: Table, set_id: int) -> str:
     """SELECT of the keys a set decides about; where the list holds whole keys, gold may lack some of them."""
     scope = scope_of(dataset, table)
     listed = quoted(STAGING, staging_name(set_id, scope.name))
-    if table.primary_key == (scope.column.name,):
+    if table.primary_key == scope.column_names:
         return f"SELECT {columns(table.primary_key)} FROM {listed}"
-    same = f"g.{quoted(scope.column.name)} = s.{quoted(scope.column.name)}"
+    same = same_values(scope.column_names, "g", "s")
     return f"SELECT {columns(table.primary_key, 'g')} FROM {looked_up(listed, table, same)}"
 
 

@@ -21,11 +21,11 @@ from medallion_contracts.compile.great_expectations import (
     suite_fingerprint,
     version_column,
 )
+from medallion_contracts.compile.history_checks import set_relations
 from medallion_contracts.compile.postgres import STAGING, quoted, staging_name
 from medallion_contracts.errors import StaleStaging
 from medallion_contracts.model import Dataset
 from medallion_ops.gate.data_docs import write_data_docs
-from medallion_ops.gate.decision import staged_relations
 from medallion_ops.gate.drift_checks import Profile, checks_against_last, keep_profile, staged_profile
 from medallion_ops.gate.expectations import open_staging, validate
 from medallion_ops.gate.failing_rows import examples, failing_count
@@ -72,10 +72,11 @@ def audit_set(dsn: Secret, dataset: Dataset, set_id: int, data_docs: Path | None
     source = open_staging(dsn)
     for table, checks in plan.checks.items():
         started = time.monotonic()
-        result = validate(source, table, set_id, checks, staged_relations(dataset, table, set_id))
+        relations = set_relations(dataset, table, set_id, whole=plan.written.is_rebuild)
+        result = validate(source, table, set_id, checks, relations)
         succeeded = {one.expectation_config.meta["check"]: bool(one.success) for one in result.results}
         with gold_connection(dsn) as connection:
-            findings.extend(_findings(connection, dataset, plan.written, checks, succeeded))
+            findings.extend(_findings(connection, dataset, plan.written, checks, succeeded, relations))
         results.append(result)
         failed = sorted(name for name, success in succeeded.items() if not success)
         log.info(
@@ -133,6 +134,7 @@ def _findings(
     written: Manifest,
     checks: Iterable[Check],
     succeeded: dict[str, bool],
+    relations: dict[str, str],
 ) -> Iterable[Finding]:
     for check in checks:
         success = succeeded[check.name]
@@ -146,6 +148,6 @@ def _findings(
             is_about_rows=check.is_about_rows and has_versions(dataset, check.table),
             success=success,
             row_count=written.tables[check.table].rows,
-            failing_count=None if success else failing_count(connection, check, dataset, written.set_id),
-            examples=() if success else examples(connection, check, dataset, written.set_id),
+            failing_count=None if success else failing_count(connection, check, relations),
+            examples=() if success else examples(connection, check, dataset, relations),
         )

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from medallion_contracts.compile.great_expectations import (
     Check,
     compile_suite,
-    has_same_content,
+    storage_checks,
     version_column,
 )
+from medallion_contracts.compile.history_checks import all_versions, has_same_content, set_relations
 from medallion_contracts.compile.postgres import (
-    STAGING,
     literal,
     quoted,
-    staging_name,
     version_table,
 )
 from medallion_contracts.errors import GoldError
@@ -66,11 +65,18 @@ class Decision:
         return Option.KEEP_BLOCKED if self.refused else self.option
 
 
-def options_for(verdict: Verdict) -> tuple[Option, ...]:
-    """The options a person has: rows can be left out only where every critical failure is about rows."""
-    if verdict.can_leave_rows_out:
-        return tuple(Option)
-    return (Option.KEEP_BLOCKED, Option.ANYWAY)
+def options_for(verdict: Verdict, dataset: Dataset) -> tuple[Option, ...]:
+    """The options a person has about a set.
+
+    Rows can be left out only where every critical failure is about rows, and a set can be published as it is
+    only where gold can store it: not with a key twice, or without a value that gold requires.
+    """
+    storable = storage_checks(dataset).isdisjoint(verdict.failed_critical)
+    return (
+        Option.KEEP_BLOCKED,
+        *([Option.WITHOUT_FAILING_ROWS] if verdict.can_leave_rows_out else []),
+        *([Option.ANYWAY] if storable else []),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,16 @@ def question_about(connection: psycopg.Connection, set_id: int) -> Question | No
             f"again for set {set_id}: let another run ask (airflow dags trigger {written.dataset}_gold)"
         )
     return Question(None if chosen is None else Decision(shown, _known(chosen), by, at, refused))
+
+
+def was_asked(connection: psycopg.Connection, dataset: str, run_id: str) -> bool:
+    """Whether a run has asked a person about one of its sets."""
+    row = connection.execute(
+        "SELECT 1 FROM audit.decisions AS d JOIN staging.manifests AS m USING (set_id) "
+        "WHERE m.dataset = %s AND m.run_id = %s LIMIT 1",
+        [dataset, run_id],
+    ).fetchone()
+    return row is not None
 
 
 def _known(chosen: str) -> Option:
@@ -224,23 +240,24 @@ def reject_failing_rows(
     """
     if not verdict.can_leave_rows_out:
         raise GoldError(f"set {verdict.set_id}: not every failed critical expectation is about rows")
+    whole = manifest(connection, verdict.set_id).is_rebuild
     failed: dict[str, set[str]] = {}
     for label in verdict.failed_critical:
         table, name = label.split(".", 1)
         failed.setdefault(table, set()).add(name)
     for table, names in failed.items():
-        failing = _rows_to_reject(dataset, table, names, verdict.set_id)
+        failing = _rows_to_reject(dataset, table, names, verdict.set_id, whole=whole)
         reject_rows(connection, dataset, verdict.set_id, failing, decided_by or "nobody")
     return count_rejected(connection, verdict.set_id)
 
 
-def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id: int) -> str:
+def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id: int, *, whole: bool) -> str:
     """SELECT of key, `version` and failed `label` of the staged rows that must go for a table to pass."""
     version = version_column(dataset, dataset.gold[table])
     if version is None:
         raise GoldError(f"{table}.{min(names)} is about aggregates: their rows cannot be left out one by one")
     checks = compile_suite(dataset)[table]
-    relations = staged_relations(dataset, table, set_id)
+    relations = set_relations(dataset, table, set_id, whole=whole)
     failing = _failing([check for check in checks if check.name in names], dataset, version, relations)
     history, newest = version_table(dataset), dataset.gold[table]
     if newest.primary_key != (dataset.key,) or not has_same_content(dataset, history, newest):
@@ -268,10 +285,11 @@ def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id
         version,
         {**relations, "batch": "versions"},
     )
+    concerned = f"SELECT {key} FROM ({failing}) AS now"  # noqa: S608 - contract names
     return (
-        f"WITH versions AS (SELECT {as_newest} FROM {relations[history.name]} AS h "  # noqa: S608 - contract names
-        f"JOIN {relations['batch']} AS c ON c.{key} = h.{key} "
-        f"WHERE h.{key} IN (SELECT {key} FROM ({failing}) AS now)), "
+        f"WITH versions AS (SELECT {as_newest} "  # noqa: S608 - contract names
+        f"FROM {all_versions(dataset, set_id, concerned, whole=whole)} AS h "
+        f"JOIN {relations['batch']} AS c ON c.{key} = h.{key} WHERE h.{key} IN ({concerned})), "
         f"failing AS ({would_fail}), "
         f"passing AS (SELECT v.{key}, max(v.{moment}) AS since FROM versions AS v WHERE NOT EXISTS "
         f"(SELECT FROM failing AS f WHERE f.{key} = v.{key} AND f.version = v.{moment}) GROUP BY v.{key}) "
@@ -284,23 +302,14 @@ def _failing(checks: Iterable[Check], dataset: Dataset, version: str, relations:
     """SELECT of key, `version` and `label` of the rows that fail any of the checks."""
     return " UNION ALL ".join(
         f"SELECT f.{quoted(dataset.key)}, f.{quoted(version)} AS version, "  # noqa: S608 - contract names
-        f"{literal(f'{check.table}.{check.name}')} AS label FROM ({_failing_rows(check, relations)}) AS f"
+        f"{literal(f'{check.table}.{check.name}')} AS label "
+        f"FROM ({failing_rows_query(check, relations)}) AS f"
         for check in checks
     )
 
 
-def failing_rows_query(check: Check, dataset: Dataset, set_id: int) -> str:
-    """SELECT of the staged rows of a set that fail a check about rows, all their columns."""
-    return _failing_rows(check, staged_relations(dataset, check.table, set_id))
-
-
-def _failing_rows(check: Check, relations: Mapping[str, str]) -> str:
+def failing_rows_query(check: Check, relations: Mapping[str, str]) -> str:
+    """SELECT of the staged rows that fail a check about rows, all their columns; see `set_relations`."""
     if check.failing_rows is None:
         raise GoldError(f"{check.table}.{check.name} is about the table, it has no failing rows")
     return check.failing_rows.format_map(relations)
-
-
-def staged_relations(dataset: Dataset, table: str, set_id: int) -> dict[str, str]:
-    """What the placeholders in a check's SQL stand for: `batch` is the table itself."""
-    relations = {name: quoted(STAGING, staging_name(set_id, name)) for name in dataset.gold}
-    return {**relations, "batch": relations[table]}

@@ -2,7 +2,9 @@
 
 A blocked episode lasts from the first set that fails critical expectations to the next publication; its
 subject is (last publication, set of failed critical expectations). A warned episode is the same for warnings,
-and ends silently. Crash points: what a mail told is recorded after it was sent, so a crash in between sends
+and ends silently. A person is asked once for each subject, by the first run.
+
+Crash points: what a mail told is recorded after it was sent, so a crash in between sends
 the same mail once more, and none is lost.
 """
 
@@ -95,6 +97,49 @@ def open_episode(connection: psycopg.Connection, dataset: str, kind: Kind) -> Ep
     if row is None:
         return None
     return Episode(row[0], kind, tuple(row[1]), None if row[2] is None else tuple(row[2]))
+
+
+def is_question_due(
+    connection: psycopg.Connection,
+    dataset: str,
+    verdict: Verdict,
+    base_publication_id: int | None,
+    run_id: str,
+) -> bool:
+    """Whether a run has to ask a person about its blocked set: the first one with these failures does.
+
+    Later runs of the episode do not ask again; the run that asked does, when its task is tried again.
+    """
+    row = connection.execute(
+        "SELECT 1 FROM audit.gate_episodes WHERE dataset = %s AND kind = %s AND closed_at IS NULL "
+        "AND asked = %s AND asked_base IS NOT DISTINCT FROM %s AND asked_run <> %s",
+        [dataset, Kind.BLOCKED, list(verdict.failed_critical), base_publication_id, run_id],
+    ).fetchone()
+    return row is None
+
+
+def note_question(
+    connection: psycopg.Connection,
+    dataset: str,
+    verdict: Verdict,
+    base_publication_id: int | None,
+    run_id: str,
+) -> None:
+    """A person sees the question about the blocked set of this run."""
+    note_verdict(connection, dataset, verdict, base_publication_id, (Kind.BLOCKED,))
+    connection.execute(
+        "UPDATE audit.gate_episodes SET asked = %s, asked_base = %s, asked_run = %s "
+        "WHERE dataset = %s AND kind = %s AND closed_at IS NULL",
+        [list(verdict.failed_critical), base_publication_id, run_id, dataset, Kind.BLOCKED],
+    )
+
+
+def forget_question(connection: psycopg.Connection, dataset: str) -> None:
+    """What was asked no longer stands (rows were left out since): the next blocked run asks again."""
+    connection.execute(
+        "UPDATE audit.gate_episodes SET asked = NULL WHERE dataset = %s AND kind = %s AND closed_at IS NULL",
+        [dataset, Kind.BLOCKED],
+    )
 
 
 def note_mail(connection: psycopg.Connection, episode: Episode) -> None:

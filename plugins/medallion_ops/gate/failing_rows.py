@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medallion_contracts.compile.great_expectations import ROWS, Check, version_column
 from medallion_contracts.compile.postgres import COORDINATES, columns, quoted
 from medallion_contracts.model import Dataset
-from medallion_ops.gate.decision import failing_rows_query, staged_relations
+from medallion_ops.gate.decision import failing_rows_query
 from medallion_ops.gate.masking import masked
 from medallion_ops.gate.verdict import Example
 
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 5
 
 
-def failing_count(connection: psycopg.Connection, check: Check, dataset: Dataset, set_id: int) -> int | None:
-    """How many rows fail; None when the check cannot say."""
+def failing_count(connection: psycopg.Connection, check: Check, relations: Mapping[str, str]) -> int | None:
+    """How many rows fail; None when the check cannot say. For `relations` see `set_relations`."""
     if check.is_about_rows:
-        query = failing_rows_query(check, dataset, set_id)
+        query = failing_rows_query(check, relations)
     elif check.expectation == ROWS:
-        relations = staged_relations(dataset, check.table, set_id)
         query = str(check.arguments["unexpected_rows_query"]).format_map(relations)
     else:
         return None
@@ -31,7 +31,7 @@ def failing_count(connection: psycopg.Connection, check: Check, dataset: Dataset
 
 
 def examples(
-    connection: psycopg.Connection, check: Check, dataset: Dataset, set_id: int
+    connection: psycopg.Connection, check: Check, dataset: Dataset, relations: Mapping[str, str]
 ) -> tuple[Example, ...]:
     """The first failing rows by key, at most five, nothing of them in clear but key and version."""
     version = version_column(dataset, dataset.gold[check.table])
@@ -41,7 +41,7 @@ def examples(
     wanted = columns((dataset.key, version, *COORDINATES, *shown), "failing")
     rows = connection.execute(
         (
-            f"SELECT {wanted} FROM ({failing_rows_query(check, dataset, set_id)}) AS failing "  # noqa: S608 - contract text
+            f"SELECT {wanted} FROM ({failing_rows_query(check, relations)}) AS failing "  # noqa: S608 - contract text
             f"ORDER BY failing.{quoted(dataset.key)}, failing.{quoted(version)} LIMIT {MOST_EXAMPLES}"
         ).encode()
     )

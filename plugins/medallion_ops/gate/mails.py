@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 
+from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Severity
 from medallion_ops.alerts.alert import Alert, Detail, Level
 from medallion_ops.gate.decision import Option, options_for
@@ -56,7 +57,7 @@ def blocked_alert(subject: Subject, episode: Episode, minutes: int, links: Links
         links: to the run, the question and the Data Docs.
     """
     count = len(episode.failed)
-    options = options_for(subject.verdict)
+    options = options_for(subject.verdict, load_dataset(subject.written.dataset))
     what = "is blocked" if episode.is_new else "is still blocked, for other reasons"
     gone = sorted(set(episode.mailed or ()) - set(episode.failed))
     helps = Option.WITHOUT_FAILING_ROWS in options
@@ -72,8 +73,8 @@ def blocked_alert(subject: Subject, episode: Episode, minutes: int, links: Links
         f"Without an answer it is: {Option.KEEP_BLOCKED}.",
         details=_details(subject.verdict.failed),
         notes=[
-            "The next run starts from the last publication. There is another mail only when other "
-            "expectations fail, or when gold is released.",
+            "The next run starts from the last publication. There is another mail and another question only "
+            "when other expectations fail, or gold was released; a run triggered with `ask` asks again.",
             *(
                 []
                 if helps

@@ -14,7 +14,9 @@ from airflow.sdk.bases.branch import BranchMixIn
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from medallion_contracts.errors import GoldError
+from medallion_contracts.loader import load_dataset
 from medallion_ops.gate.decision import Decision, Option, answer, ask, options_for, question_about
+from medallion_ops.gate.episodes import note_question
 from medallion_ops.gate.mails import in_markdown
 from medallion_ops.gold.tasks import DECISION_MINUTES, decision_links, set_of_run
 from medallion_ops.settings import GoldSettings
@@ -23,6 +25,9 @@ from medallion_store.postgres import gold_connection
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import TriggerEvent
+
+    from medallion_ops.gate.verdict import Verdict
+    from medallion_store.gold_catalogue import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +83,7 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
     def execute(self, context: Context) -> Any:
         """Show the findings and the options there are for this set, and wait."""
         written, verdict = set_of_run(self.dataset, context["run_id"])
-        self.options = [option.value for option in options_for(verdict)]
+        self.options = [option.value for option in options_for(verdict, load_dataset(self.dataset))]
         self.subject = f"Gold of {self.dataset}: set {written.set_id} failed its checks. What now?"
         self.body = in_markdown(verdict, decision_links(written, verdict))
         try:
@@ -90,18 +95,19 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
             return self._follow(asked.decision, context)
         if asked and asked.decision is None:
             log.info("the question about set %s is shown already", written.set_id)
-            self._note_question(context, written.set_id)
+            self._note_question(context, written, verdict)
             return self._wait_for_answer(context)
         try:
             return super().execute(context)
         except TaskAwaitingInput:
             # Airflow shows the question now; nobody is heard before this task instance waits.
-            self._note_question(context, written.set_id)
+            self._note_question(context, written, verdict)
             raise
 
-    def _note_question(self, context: Context, set_id: int) -> None:
+    def _note_question(self, context: Context, written: Manifest, verdict: Verdict) -> None:
         with gold_connection(GoldSettings.from_environment().dsn) as connection:
-            ask(connection, set_id, str(context["ti"].id), self.options)
+            ask(connection, written.set_id, str(context["ti"].id), self.options)
+            note_question(connection, self.dataset, verdict, written.base_publication_id, context["run_id"])
 
     def _wait_for_answer(self, context: Context) -> None:
         trigger = ShownQuestionTrigger(

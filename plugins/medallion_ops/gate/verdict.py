@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.model import Severity
 from medallion_ops.alerts.mail import printable
-from medallion_store.gold_catalogue import sets_older_than
 
 if TYPE_CHECKING:
     import psycopg
-
-
-KEPT_DAYS = 90
 
 
 @dataclass(frozen=True)
@@ -155,16 +151,6 @@ def keep_verdict(connection: psycopg.Connection, verdict: Verdict) -> None:
                 for finding in verdict.findings
             ],
         )
-
-
-def forget_old_verdicts(connection: psycopg.Connection, dataset: str, published_set_id: int) -> int:
-    """Delete findings and profiles of sets older than KEPT_DAYS; gives how many findings.
-
-    Those of the set published last stay: the next set is compared with it.
-    """
-    old = [one for one in sets_older_than(connection, dataset, KEPT_DAYS) if one != published_set_id]
-    connection.execute("DELETE FROM audit.gate_profiles WHERE set_id = ANY(%s)", [old])
-    return connection.execute("DELETE FROM audit.gate_results WHERE set_id = ANY(%s)", [old]).rowcount
 
 
 def _finding(row: Iterable[Any]) -> Finding:

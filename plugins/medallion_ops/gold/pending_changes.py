@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medallion_contracts.model import Dataset
 from medallion_ops.settings import GoldSettings, Settings
 from medallion_store.delta_history import silver_state
-from medallion_store.gold_catalogue import last_published
+from medallion_store.gold_catalogue import adopt_commit, last_published
 from medallion_store.label_source import label_source_version
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
@@ -17,7 +18,9 @@ from medallion_store.postgres import ask_value, gold_connection
 from medallion_store.refresh_plan import (
     LabelSnapshot,
     Plan,
+    Published,
     RefreshKind,
+    SilverState,
     gold_contract_hash,
     plan,
 )
@@ -42,9 +45,10 @@ def next_write(settings: Settings, dataset: Dataset) -> Plan:
         labels = _labels(connection, dataset)
     storage = delta_storage_options(settings.lake.login)
     path = LakePaths(settings.lake.uri, dataset.name).silver
-    silver = silver_state(path, storage, published.to_version if published else None)
+    silver = silver_state(path, storage, published)
     if silver is None:
         return Plan(RefreshKind.NONE, None, -1, "silver does not exist yet")
+    published = _adopted(settings, published, silver)
     return plan(
         published,
         silver,
@@ -80,6 +84,18 @@ class _AskWithLogin:
                 "the enrichment source does not answer (%s): its last labels stay", type(error).__name__
             )
             return None
+
+
+def _adopted(settings: Settings, published: Published | None, silver: SilverState) -> Published | None:
+    """A publication of before identities were kept adopts the commit that silver has in its place now."""
+    if published is None or published.commit_id is not None or silver.published_commit_id is None:
+        return published
+    if silver.table_id != published.silver_table_id:
+        return published
+    with gold_connection(settings.gold.dsn) as connection:
+        adopt_commit(connection, published.publication_id, silver.published_commit_id)
+    log.info("the last publication adopts version %s of silver as its own", published.to_version)
+    return replace(published, commit_id=silver.published_commit_id)
 
 
 def _labels(connection: psycopg.Connection, dataset: Dataset) -> LabelSnapshot | None:

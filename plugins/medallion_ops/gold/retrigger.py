@@ -9,7 +9,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
-from medallion_ops.gold.tasks import dag_id, is_stale
+from medallion_ops.gold.tasks import dag_id, is_stale, run_asked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,7 +25,8 @@ class RetriggerRunOperator(TriggerDagRunOperator):
     """Triggers a new run of the gold DAG where a task failed because the run's set is stale; else skipped.
 
     A run cannot go back to one of its own tasks, so the failed run stays red, and its mail tells why. The
-    new run is asked for what this one was: a full write that was lost is written in full again.
+    new run is asked for what this one was: a full write that was lost is written in full again, and a
+    question whose set was lost is asked about the new one.
 
     Its id follows from this run's, so a retried or cleared task triggers nothing twice.
     """
@@ -49,7 +50,8 @@ class RetriggerRunOperator(TriggerDagRunOperator):
                 f"staging was lost {MOST_IN_A_ROW + 1} times in a row: the schedule's next"
             )
         self.log.info("staging of this run is lost: the run %s writes again", self.trigger_run_id)
-        self.conf = {"full": context["params"]["full"]}
+        asks = context["params"]["ask"] or run_asked(self.dataset, context["run_id"])
+        self.conf = {"full": context["params"]["full"], "ask": asks}
         super().execute(context)
 
 

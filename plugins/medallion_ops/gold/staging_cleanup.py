@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from medallion_ops.gate.verdict import forget_old_verdicts
 from medallion_ops.settings import GoldSettings
 from medallion_store.gold_catalogue import last_publication
 from medallion_store.postgres import gold_connection
@@ -30,6 +29,4 @@ def drop_published_sets(dataset: str, gold: GoldSettings) -> list[int]:
         published = last_publication(connection, dataset)
         if published is None:
             return []
-        forgotten = forget_old_verdicts(connection, dataset, published.set_id)
-        log.info("%s findings of the gate on old sets forgotten", f"{forgotten:,}")
         return drop_sets_up_to(connection, dataset, published.set_id)

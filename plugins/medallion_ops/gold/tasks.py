@@ -6,29 +6,23 @@ so a task can be cleared or retried alone, and always works on what Postgres hol
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.loader import load_dataset
 from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
 from medallion_ops.gate import episodes, mails
-from medallion_ops.gate.__main__ import EXIT_STALE
-from medallion_ops.gate.decision import exclusion_decided, reject_failing_rows
+from medallion_ops.gate.decision import exclusion_decided, options_for, reject_failing_rows, was_asked
 from medallion_ops.gate.docs_location import docs_address, page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.processes import end_with_children, ending_with_parent
 from medallion_ops.settings import AlertSettings, GoldSettings, Settings
 from medallion_store.gold_catalogue import (
     Manifest,
@@ -71,64 +65,33 @@ def has_pending_changes(dataset: str, params: Mapping[str, Any]) -> bool:
     return planned.kind.value != "nothing"
 
 
-def audit(dataset: str, run_id: str, *, must_pass: bool = False) -> dict[str, Any]:
-    """Check the run's set in a process of its own; gives the gate's summary.
+def branch_on_gate_result(
+    dataset: str, run_id: str, params: Mapping[str, Any], *, passed: str, failed: str, blocked: str
+) -> str:
+    """The task that follows the audit, by its verdict.
 
-    Raises:
-        AirflowSkipException: The run wrote no set, as there was nothing new after all.
-        AirflowFailException: Staging is gone, or the set failed that `must_pass`: a retry cannot help.
-        GoldError: The gate came to no verdict.
+    Args:
+        dataset: The dataset.
+        run_id: The run.
+        params: Those of the run; `ask` asks about this run's set, whoever was asked before.
+        passed: The task when the gate passed the set.
+        failed: The task that asks a person.
+        blocked: The task when it failed, and there is nothing (more) to ask.
     """
     with gold_connection(GoldSettings.from_environment().dsn) as connection:
-        written = manifest_of_run(connection, dataset, run_id)
-    if written is None:
-        raise AirflowSkipException("this run wrote no set: there was nothing new")
-    summary = _run_gate(dataset, written.set_id)
-    if must_pass and not summary["passed"]:
-        failed = GoldError(
-            f"set {written.set_id} still fails without the rows left out: "
-            f"{', '.join(summary['failed_critical'])}; gold stays as it is, the next run asks again"
-        )
-        raise AirflowFailException(str(failed)) from failed
-    return summary
-
-
-def _run_gate(dataset: str, set_id: int) -> dict[str, Any]:
-    """`python -m medallion_ops.gate`; what it logs goes to the task's log line by line."""
-    command = [sys.executable, "-m", "medallion_ops.gate", "--dataset", dataset, "--set-id", str(set_id)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    said: list[str] = []
-    with subprocess.Popen(
-        ending_with_parent(command),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as gate:
-        try:
-            # Its stdout is one line at the end: the pipe cannot fill up while stderr is read.
-            for line in gate.stderr or ():
-                said.append(line.rstrip())
-                log.info("%s", said[-1])
-            output = gate.stdout.read() if gate.stdout else ""
-        except BaseException:
-            end_with_children(gate)
-            raise
-    if gate.returncode == EXIT_STALE:
-        stale = StaleStaging(said[-1] if said else f"staging of set {set_id} is not what was written")
-        raise AirflowFailException(str(stale)) from stale
-    if gate.returncode:
-        raise GoldError(f"the gate came to no verdict on set {set_id}: {said[-1] if said else 'see the log'}")
-    summary: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return summary
-
-
-def branch_on_gate_result(dataset: str, run_id: str, *, passed: str, failed: str) -> str:
-    """The task that follows the audit, by its verdict."""
-    with gold_connection(GoldSettings.from_environment().dsn) as connection:
         written, verdict = _set_of_run(connection, dataset, run_id)
-    log.info("set %s: %s", written.set_id, "passed" if verdict.passed else ", ".join(verdict.failed_critical))
-    return passed if verdict.passed else failed
+        is_due = episodes.is_question_due(connection, dataset, verdict, written.base_publication_id, run_id)
+    if verdict.passed:
+        log.info("set %s passed", written.set_id)
+        return passed
+    log.info("set %s failed: %s", written.set_id, ", ".join(verdict.failed_critical))
+    if len(options_for(verdict, load_dataset(dataset))) == 1:
+        log.info("nothing can be chosen: a set with these failures cannot be stored")
+        return blocked
+    if not (is_due or params["ask"]):
+        log.info("a person was asked about these failures before: a run with the parameter ask asks again")
+        return blocked
+    return failed
 
 
 def notify(dataset: str, run_id: str) -> list[str]:
@@ -181,6 +144,7 @@ def exclude_failing_rows(dataset: str, run_id: str) -> int:
         if verdict is None:
             raise GoldError(f"the verdict on set {decided.set_id} is gone: clear the run to write again")
         count = reject_failing_rows(connection, load_dataset(dataset), verdict, decided.decided_by)
+        episodes.forget_question(connection, dataset)
     log.info("%s rows of set %s are left out from now on, by %s", count, decided.set_id, decided.decided_by)
     return count
 
@@ -214,6 +178,12 @@ def is_stale(dataset: str, run_id: str) -> bool:
     with gold_connection(settings.dsn) as connection:
         written = manifest_of_run(connection, dataset, run_id)
     return written is not None and publication.is_stale(settings.dsn, load_dataset(dataset), written.set_id)
+
+
+def run_asked(dataset: str, run_id: str) -> bool:
+    """Whether a person was asked about a set of this run."""
+    with gold_connection(GoldSettings.from_environment().dsn) as connection:
+        return was_asked(connection, dataset, run_id)
 
 
 def report(dataset: str, run_id: str) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from medallion_contracts.errors import MedallionError, StreamError
-from medallion_ops.settings import Settings
+from medallion_ops.settings import Settings, SparkSettings
+from medallion_ops.spark.job_folder import job_folder
 from medallion_ops.spark.jobs import SparkJob
-from medallion_ops.spark.submission import PACKAGES, client_environment, job_conf
+from medallion_ops.spark.submission import PACKAGES, client_environment, local_conf
 from medallion_ops.streaming.decision import Step, Verdict
 from medallion_ops.streaming.driver import StreamDriver
 from medallion_ops.streaming.triggers import StreamDriverTrigger
@@ -100,20 +102,24 @@ class SparkJobOperator(BaseOperator):
             MedallionError: The job gave up; with its own message.
             AirflowException: It ended in any other way; the task's log has its output.
         """
+        settings = Settings.from_environment()
+        job = self.job(settings, context)
+        with job_folder() as folder:
+            return self._run(settings.spark, job, folder)
+
+    def _run(self, spark: SparkSettings, job: SparkJob, folder: Path) -> dict[str, Any] | None:
         # The provider loads an HTTP library and more: not while a DAG file is parsed.
         from medallion_ops.spark.job_hook import JobHook
 
-        settings = Settings.from_environment()
-        spark, job = settings.spark, self.job(settings, context)
         self._hook = JobHook(
             master=spark.master,
             conn_id=CONNECTION,
             deploy_mode="client",
             name=job.name,
-            conf=job_conf(spark, job),
+            conf=local_conf(spark, job, folder),
             py_files=f"{spark.jobs_dir}/{PACKAGES}",
             application_args=list(job.arguments),
-            env_vars=client_environment(spark),
+            env_vars=client_environment(spark, folder),
         )
         try:
             self._hook.submit(f"{spark.jobs_dir}/{job.script}")

@@ -53,14 +53,23 @@ def job_conf(spark: SparkSettings, job: SparkJob) -> dict[str, str]:
     }
 
 
-def client_environment(spark: SparkSettings) -> dict[str, str]:
-    """What spark-submit gets beside the task's own environment."""
+def local_conf(spark: SparkSettings, job: SparkJob, folder: Path) -> dict[str, str]:
+    """Spark properties of a job whose driver runs beside its task; `folder` is for temporary files."""
+    conf = job_conf(spark, job)
+    options = "spark.driver.extraJavaOptions"
+    return conf | {options: f"{conf[options]} -Djava.io.tmpdir={folder}"}
+
+
+def client_environment(spark: SparkSettings, folder: Path) -> dict[str, str]:
+    """What spark-submit gets beside the task's own environment; `folder` is for temporary files."""
     here = Path(sys.executable)
     host = spark.master.removeprefix("spark://").rpartition(":")[0]
     # A driver beside a cluster on loopback listens there too; else executors must reach it over the network.
     loopback = {"SPARK_LOCAL_IP": host} if host in ("127.0.0.1", "localhost") else {}
     return loopback | {
         "MEDALLION_SECRETS_FILE": str(spark.secrets_file),
+        "SPARK_LOCAL_DIRS": str(folder),
+        "TMPDIR": str(folder),
         "PYSPARK_PYTHON": spark.python,
         "PYSPARK_DRIVER_PYTHON": str(here),
         # The spark-submit that was installed with this Airflow, whatever PATH says.

@@ -20,11 +20,10 @@ LABELS = "_labels"
 """The table of a set that holds the enrichment source's labels while they are taken over."""
 
 
-def index_and_analyze(connected: psycopg.Connection, set_id: int, scope: Scope) -> None:
-    """Give a staged list its key and its statistics: joins with it must know how short it is."""
+def add_key(connected: psycopg.Connection, set_id: int, scope: Scope) -> None:
+    """Give a staged list its key: others are looked up by it."""
     table = quoted(STAGING, staging_name(set_id, scope.name))
-    connected.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({columns([scope.column.name])})".encode())
-    connected.execute(f"ANALYZE {table}".encode())
+    connected.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({columns(scope.column_names)})".encode())
 
 
 def measure(

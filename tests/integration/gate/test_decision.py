@@ -48,7 +48,7 @@ def held_back(gold: GoldDatabase, *, about_rows: bool = True) -> tuple[int, Verd
     verdict = failed(set_id, about_rows=about_rows)
     with psycopg.connect(gold.dsn) as connection:
         keep_verdict(connection, verdict)
-        ask(connection, set_id, "task-1", options_for(verdict))
+        ask(connection, set_id, "task-1", options_for(verdict, DATASET))
     return set_id, verdict
 
 
@@ -89,7 +89,7 @@ def test_the_last_answer_is_the_one_that_counts(gold: GoldDatabase) -> None:
     set_id, verdict = held_back(gold)
     decide(gold, Option.ANYWAY)
     with psycopg.connect(gold.dsn) as connection:
-        ask(connection, set_id, "task-2", options_for(verdict))
+        ask(connection, set_id, "task-2", options_for(verdict, DATASET))
 
     decide(gold, Option.KEEP_BLOCKED, task="task-2", by="ada")
 

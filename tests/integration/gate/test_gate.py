@@ -12,13 +12,10 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import GoldError, StaleStaging
-from medallion_contracts.model import Severity
 from medallion_ops.gate.audit import audit_set
 from medallion_ops.gate.verdict import (
     Finding,
     Verdict,
-    forget_old_verdicts,
-    keep_verdict,
     verdict_of_set,
 )
 from medallion_ops.gold.publication import publish_set
@@ -289,20 +286,6 @@ def test_another_spread_of_values_than_last_time_is_a_warning(gold: GoldDatabase
     assert same.failed_warnings == ()
     assert other.passed
     assert "customer_features.contract_distribution" in other.failed_warnings
-
-
-def test_findings_on_old_sets_are_forgotten_but_for_the_published_one(gold: GoldDatabase) -> None:
-    published, old, young = right_set(gold), right_set(gold), right_set(gold)
-    with gold_connection(gold.secret) as connection:
-        for set_id in (published, old, young):
-            finding = Finding("customers", "rule", "expect", "A rule.", Severity.CRITICAL, True, True, 1)
-            keep_verdict(connection, Verdict(set_id, "hash", (finding,)))
-        connection.execute(
-            "UPDATE staging.manifests SET created_at = now() - interval '91 days' WHERE set_id <> %s", [young]
-        )
-        assert forget_old_verdicts(connection, "customers", published) == 1
-
-    assert gold.query("SELECT DISTINCT set_id FROM audit.gate_results ORDER BY 1") == [(published,), (young,)]
 
 
 def test_ten_times_the_rows_of_last_time_is_a_warning(

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from medallion_contracts.compile.great_expectations import ROWS, compile_suite
+from medallion_contracts.compile.history_checks import set_relations
 from medallion_contracts.compile.postgres import columns
 from medallion_contracts.model import Column, ColumnType, Table
-from medallion_ops.gate.decision import failing_rows_query, staged_relations
+from medallion_ops.gate.decision import failing_rows_query
 from medallion_ops.gate.expectations import open_staging, to_expectation
 from staged_sets import DATASET, NOON, GoldDatabase
 
@@ -59,7 +60,7 @@ def rows_of(table: Table) -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 def fill(gold: GoldDatabase, set_id: int, table: Table, rows: list[dict[str, Any]]) -> None:
-    relation = staged_relations(DATASET, table.name, set_id)["batch"]
+    relation = set_relations(DATASET, table.name, set_id, whole=False)["batch"]
     with psycopg.connect(gold.dsn) as connection:
         connection.execute(f"TRUNCATE {relation}".encode())
         listed = columns([*table.column_names, ROW_ID])
@@ -73,7 +74,7 @@ def test_great_expectations_and_sql_name_the_same_rows(gold: GoldDatabase, name:
     table = DATASET.gold[name]
     checks = {check.name: check for check in compile_suite(DATASET)[name] if check.is_about_rows}
     set_id = gold.stage([])
-    relations = staged_relations(DATASET, name, set_id)
+    relations = set_relations(DATASET, name, set_id, whole=False)
     suite = ExpectationSuite(name, expectations=[to_expectation(one, relations) for one in checks.values()])
     asset = open_staging(gold.secret).add_table_asset(
         name, table_name=f"s{set_id}_{name}", schema_name="staging"
@@ -93,7 +94,7 @@ def test_great_expectations_and_sql_name_the_same_rows(gold: GoldDatabase, name:
         judged = definition.get_batch().validate(suite, result_format=FULL)
         for one in judged.results:
             check = checks[one.expectation_config.meta["check"]]
-            query = failing_rows_query(check, DATASET, set_id)
+            query = failing_rows_query(check, relations)
             by_sql = {row[0] for row in gold.query(f"SELECT {ROW_ID} FROM ({query}) AS failing")}
             if check.expectation == ROWS:
                 assert one.result["observed_value"] == len(by_sql), check.name

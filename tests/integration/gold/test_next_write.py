@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -105,6 +107,54 @@ def test_an_overwritten_silver_is_to_be_written_whole(asker: Asker) -> None:
     asker.publish()
     asker.commit("b", mode="overwrite")
     assert asker.ask().kind is RefreshKind.FULL
+
+
+def test_a_silver_that_was_restored_and_has_grown_past_the_published_version_is_to_be_written_whole(
+    asker: Asker, tmp_path: Path
+) -> None:
+    asker.commit("a")
+    shutil.copytree(asker.silver, tmp_path / "backup")
+    asker.commit("b")
+    asker.publish()
+    assert asker.ask().kind is RefreshKind.NONE, "a publication without an identity adopts this commit"
+    shutil.rmtree(asker.silver)
+    shutil.copytree(tmp_path / "backup", asker.silver)
+    asker.commit("c")
+    assert asker.ask().kind is RefreshKind.FULL, "same table, same version, another commit"
+    asker.commit("d")
+    found = asker.ask()
+    assert (found.kind, "restored" in found.reason) == (RefreshKind.FULL, True)
+
+
+def test_a_published_commit_that_the_log_has_lost_means_a_full_write(asker: Asker) -> None:
+    asker.commit("a")
+    asker.publish()
+    asker.ask()
+    asker.commit("b")
+    DeltaTable(asker.silver).create_checkpoint()
+    for version in range(2):
+        Path(asker.silver, "_delta_log", f"{version:020}.json").unlink()
+    found = asker.ask()
+    assert (found.kind, "no longer holds" in found.reason) == (RefreshKind.FULL, True)
+
+
+def test_the_hourly_question_reads_the_commits_since_the_publication_and_no_others(asker: Asker) -> None:
+    for number in range(30):
+        asker.commit(f"c{number}")
+    DeltaTable(asker.silver).create_checkpoint()
+    asker.publish()
+    asker.ask()
+    # What an old lake has much of is not looked at: the question works without it.
+    for commit in Path(asker.silver, "_delta_log").glob("*.json"):
+        if int(commit.stem) < 29:
+            commit.unlink()
+    for checkpoint in Path(asker.silver, "_delta_log").glob("*checkpoint*"):
+        checkpoint.unlink()
+    assert asker.ask().kind is RefreshKind.NONE
+    entry = json.dumps({"commitInfo": {"operation": "WRITE", "operationParameters": {"mode": "Append"}}})
+    Path(asker.silver, "_delta_log", f"{30:020}.json").write_text(entry)
+    found = asker.ask()
+    assert (found.kind, found.to_version) == (RefreshKind.INCREMENT, 30)
 
 
 def test_a_rejected_row_and_a_changed_churn_file_are_to_be_written(asker: Asker) -> None:

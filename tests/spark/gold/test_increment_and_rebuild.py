@@ -87,6 +87,28 @@ def test_another_silver_table_is_taken_whole(runs: GoldRuns) -> None:
     assert runs.gold() == gold_of([version("b")])
 
 
+def test_a_silver_restored_from_a_backup_that_has_grown_again_is_taken_whole(
+    runs: GoldRuns, tmp_path: Path
+) -> None:
+    kept = [version("a")]
+    runs.append(kept)
+    shutil.copytree(runs.silver, tmp_path / "backup")
+    runs.append([version("lost")])
+    runs.run()
+    shutil.rmtree(runs.silver)
+    shutil.copytree(tmp_path / "backup", runs.silver)
+    after = [version("b"), version("a", 1)]
+    for one in after:
+        runs.append([one])
+    report = runs.run()
+    assert (report.kind, "restored" in report.reason) == (RefreshKind.FULL, True)
+    assert runs.gold() == gold_of(kept + after)
+    last = [version("a", 2)]
+    runs.append(last)
+    assert runs.run().kind is RefreshKind.INCREMENT
+    assert runs.gold() == gold_of(kept + after + last)
+
+
 def test_versions_vacuumed_before_they_were_published_are_taken_from_what_silver_holds(
     runs: GoldRuns,
 ) -> None:
@@ -196,3 +218,16 @@ def test_a_contract_that_changed_makes_the_next_write_a_full_one(runs: GoldRuns)
     assert migrate(Secret(runs.dsn), DATASET) == ()
     report = runs.write()
     assert (report.kind, report.reason) == (RefreshKind.FULL, "the contracts of gold changed")
+
+
+def test_rows_left_out_hour_after_hour_are_listed_once(runs: GoldRuns) -> None:
+    versions = [version("a"), version("b"), version("b", 1)]
+    runs.append(versions)
+    runs.reject("b", versions[2]["updated_at"])
+    runs.run()
+    for hours in (2, 3):
+        runs.append([version("a", hours)])
+        runs.run()
+    [(sets, lists)] = runs.query("SELECT count(*), count(DISTINCT exclusion_id) FROM staging.manifests")
+    assert (sets, lists) == (3, 1)
+    assert runs.query("SELECT jsonb_array_length(excluded_rows) FROM staging.exclusions") == [(1,)]

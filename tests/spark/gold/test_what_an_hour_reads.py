@@ -9,26 +9,16 @@ from medallion_store.refresh_plan import RefreshKind
 CUSTOMERS, TOUCHED = 4_000, 100
 
 
-def rows_read(runs: GoldRuns) -> int:
-    """Rows and index entries of gold's data that all ended connections have read."""
-    [(read,)] = runs.query(
-        "SELECT coalesce(sum(seq_tup_read), 0) + (SELECT coalesce(sum(idx_tup_read), 0) "
-        "FROM pg_stat_user_indexes WHERE schemaname = 'gold' AND relname ~ '^(customer|segment)') "
-        "FROM pg_stat_user_tables WHERE schemaname = 'gold' AND relname ~ '^(customer|segment)'"
-    )
-    return int(read)
-
-
 def test_an_hour_reads_of_gold_what_it_touches(runs: GoldRuns) -> None:
     # All of one moment: an index by time finds all of them.
     known = [version(f"c{number:05}") for number in range(CUSTOMERS)]
     runs.append(known)
     runs.run()
-    before = rows_read(runs)
+    before = runs.rows_read()
     changed = [version(f"c{number:05}", 2, tenure=11) for number in range(0, CUSTOMERS, CUSTOMERS // TOUCHED)]
     runs.append(changed)
     report = runs.run()
     assert (report.kind, report.rows["customers"]) == (RefreshKind.INCREMENT, TOUCHED)
     # Its rows in three tables, by up to four statements, some of which see a replaced row's entry too.
-    assert TOUCHED <= rows_read(runs) - before <= 16 * TOUCHED
+    assert TOUCHED <= runs.rows_read() - before <= 16 * TOUCHED
     assert runs.gold() == gold_of(known + changed)

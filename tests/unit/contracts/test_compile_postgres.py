@@ -7,6 +7,7 @@ import pytest
 from medallion_contracts.compile.postgres import (
     HOURS,
     TOUCHED,
+    VERSIONS,
     column_type,
     create_table,
     literal,
@@ -45,12 +46,12 @@ def test_a_gold_table_has_types_not_null_and_the_key_and_no_rule() -> None:
     assert "CHECK" not in statement
 
 
-def test_each_table_is_decided_about_by_customer_or_by_hour() -> None:
+def test_each_table_is_decided_about_by_customer_version_or_hour() -> None:
     scopes = {name: scope_of(DATASET, table).name for name, table in DATASET.gold.items()}
     assert scopes == {
         "customers": TOUCHED,
         "customer_features": TOUCHED,
-        "customer_history": TOUCHED,
+        "customer_history": VERSIONS,
         "segment_hourly": HOURS,
     }
 

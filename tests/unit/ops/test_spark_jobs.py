@@ -25,7 +25,7 @@ def test_nothing_secret_reaches_arguments_properties_or_the_request(job: SparkJo
     spark = settings().spark
     everything = f"{job} {job_conf(spark, job)} {json.dumps(supervised_request(spark, job))}"
     assert MARKED not in everything
-    assert MARKED not in str({**client_environment(spark), "PATH": ""})
+    assert MARKED not in str({**client_environment(spark, Path("/tmp/job")), "PATH": ""})
 
 
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
@@ -78,7 +78,7 @@ def test_settings_that_are_not_set_are_no_arguments() -> None:
 @pytest.mark.parametrize(("master", "address"), [("127.0.0.1", "127.0.0.1"), ("spark-master", None)])
 def test_a_driver_beside_a_local_cluster_listens_on_loopback_only(master: str, address: str | None) -> None:
     local = settings(SPARK_MASTER=f"spark://{master}:7077").spark
-    assert client_environment(local).get("SPARK_LOCAL_IP") == address
+    assert client_environment(local, Path("/tmp/job")).get("SPARK_LOCAL_IP") == address
 
 
 def test_the_supervised_driver_is_a_spark_submit_on_the_worker() -> None:
