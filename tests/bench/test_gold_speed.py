@@ -315,13 +315,12 @@ def deep_run(runs: GoldRuns, depth: int) -> Iterator[tuple[str, float]]:
         ).partitionBy(*DATASET.silver.partitioned_by).save(runs.silver)
 
     number = F.substring("customer_id", 2, 20).cast("long")
+    first = F.unix_timestamp(F.lit("2026-05-01").cast("timestamp"))
     minutes = (number / DEEP_CUSTOMERS).cast("long")
-    history = silver_rows(runs.spark, 0, DEEP_CUSTOMERS * depth, "2026-05-01", 1).withColumn(
-        "updated_at",
-        F.timestamp_seconds(F.unix_timestamp(F.lit("2026-05-01").cast("timestamp")) + 60 * minutes),
-    )
-    history = history.withColumn(
-        "customer_id", F.concat(F.lit("c"), (number % DEEP_CUSTOMERS).cast("string"))
+    history = (
+        silver_rows(runs.spark, 0, DEEP_CUSTOMERS * depth, "2026-05-01", 1)
+        .withColumn("updated_at", F.timestamp_seconds(first + 60 * minutes))
+        .withColumn("customer_id", F.concat(F.lit("c"), (number % DEEP_CUSTOMERS).cast("string")))
     )
     for name in DATASET.silver.partitioned_by:
         history = history.withColumn(name, F.expr(str(DATASET.silver.column(name).transform)).cast("int"))
