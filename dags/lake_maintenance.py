@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from medallion_ops.dag_defaults import DAG_RULES, HISTORY, JOB, NO_BACKFILL, RUN, TAG
@@ -25,11 +27,12 @@ conflict with the stream is retried by the job itself; one that stays is named i
 """
 
 with DAG(
-    **DAG_RULES,
+    # Without a start the timetable alone says when the first run is.
+    **(DAG_RULES | {"start_date": None}),
     dag_id="lake_maintenance",
     description="OPTIMIZE and VACUUM of the lake, clean-up of staging, audit rows, logs and Airflow's tables",
     # At night, and not at once on a new machine, where the first streams and the first gold are under way.
-    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC", run_immediately=False),
+    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC", run_immediately=timedelta(0)),
     is_paused_upon_creation=False,
     dagrun_timeout=RUN,
     tags=[TAG, "maintenance"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +33,22 @@ def edges(found: DAG) -> set[tuple[str, str]]:
 def test_schedule(dag_bag: DagBag, dag_id: str, schedule: str) -> None:
     found: Any = dag(dag_bag, dag_id)
     assert schedule in (type(found.timetable).__name__, str(found.schedule))
+
+
+def test_maintenance_runs_without_anybody_asking_and_not_at_once_on_a_new_machine(dag_bag: DagBag) -> None:
+    from airflow.timetables.base import TimeRestriction
+    from airflow.timetables.trigger import CronTriggerTimetable
+
+    found: Any = dag(dag_bag, "lake_maintenance")
+    assert found.is_paused_upon_creation is False
+    assert found.start_date is None
+    told = found.timetable
+    timetable = CronTriggerTimetable(told.expression, timezone="UTC", run_immediately=told.run_immediately)
+    first = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(None, None, catchup=False)
+    )
+    assert first is not None
+    assert first.run_after > datetime.now(UTC)
 
 
 def test_the_stream_is_one_task_that_waits_without_a_slot(dag_bag: DagBag) -> None:
