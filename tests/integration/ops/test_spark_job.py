@@ -32,7 +32,7 @@ conf = spark.sparkContext.getConf()
 rows = spark.range(10, numPartitions=1).rdd.map(lambda row: os.environ["MEDALLION_SECRETS_FILE"]).distinct()
 print(json.dumps({"first": "line"}))
 print(json.dumps({
-    "arguments": sys.argv[1:], "cores": conf.get("spark.cores.max"), "secrets_file": rows.collect(),
+    "local": str(spark._jvm.java.lang.System.getProperty("java.io.tmpdir")), "arguments": sys.argv[1:], "cores": conf.get("spark.cores.max"), "secrets_file": rows.collect(),
     "properties": sorted(value for _, value in conf.getAll()),
 }))
 """
@@ -120,6 +120,19 @@ def test_nothing_of_the_connection_is_echoed(
     assert "Spark-Submit cmd" in logged, "there is something to look at"
     assert "marked-" not in logged
     assert "marked-" not in str(raised.value)
+
+
+def test_a_job_leaves_no_temporary_files_however_it_ends(
+    jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "local"
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(base))
+    numbers = run(jobs, WORKS)
+    assert str(base / "medallion-job-") in numbers["local"], "its driver uses a folder of its own"
+    assert list(base.iterdir()) == []
+    with pytest.raises(AirflowException):
+        run(jobs, CRASHES)
+    assert list(base.iterdir()) == []
 
 
 def test_a_job_that_gives_up_fails_its_task_with_its_own_words(jobs: Path) -> None:
