@@ -70,7 +70,9 @@ def blocked_alert(subject: Subject, episode: Episode, minutes: int, links: Links
         since=subject.written.created_at,
         meaning=subject.gold_state,
         first_step=f"Within {minutes} minutes a person can choose in Airflow: {', '.join(options)}. "
-        f"Without an answer it is: {Option.KEEP_BLOCKED}.",
+        f"Without an answer it is: {Option.KEEP_BLOCKED}."
+        if len(options) > 1
+        else "Find out where these rows come from: gold cannot store them, so there is nothing to choose.",
         details=_details(subject.verdict.failed),
         notes=[
             "The next run starts from the last publication. There is another mail and another question only "

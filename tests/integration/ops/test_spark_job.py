@@ -32,7 +32,8 @@ conf = spark.sparkContext.getConf()
 rows = spark.range(10, numPartitions=1).rdd.map(lambda row: os.environ["MEDALLION_SECRETS_FILE"]).distinct()
 print(json.dumps({"first": "line"}))
 print(json.dumps({
-    "local": str(spark._jvm.java.lang.System.getProperty("java.io.tmpdir")), "arguments": sys.argv[1:], "cores": conf.get("spark.cores.max"), "secrets_file": rows.collect(),
+    "local": str(spark._jvm.java.lang.System.getProperty("java.io.tmpdir")),
+    "arguments": sys.argv[1:], "cores": conf.get("spark.cores.max"), "secrets_file": rows.collect(),
     "properties": sorted(value for _, value in conf.getAll()),
 }))
 """
