@@ -13,7 +13,7 @@ from medallion_store.secret import Secret
 from staged_sets import DATASET, GoldDatabase
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-KEEP = KeepSettings(audit_days=30, publication_days=60)
+KEEP = KeepSettings(audit_days=10, publication_days=20)
 TABLES = {
     "sets": "staging.manifests",
     "findings": "audit.gate_results",
@@ -72,14 +72,17 @@ def live(gold: GoldDatabase, days: range) -> dict[str, int]:
     return rows(gold)
 
 
-def test_a_year_stays_as_small_as_its_last_months(gold: GoldDatabase) -> None:
-    young = live(gold, range(100))
-    old = live(gold, range(100, 365))
+@pytest.mark.parametrize(
+    "days", [pytest.param(35, id="weeks"), pytest.param(365, id="a_year", marks=pytest.mark.full)]
+)
+def test_what_stays_follows_from_the_limits_and_not_from_the_age(gold: GoldDatabase, days: int) -> None:
+    young = live(gold, range(25))
+    old = live(gold, range(25, days))
     assert young == old
-    assert old["publications"] == 60 * 23
-    assert old["findings"] == old["profiles"] == 30 * 24
+    assert old["publications"] == 20 * 23
+    assert old["findings"] == old["profiles"] == 10 * 24
     # The rejection of the first day is in force: its set and its question stay.
-    assert (old["questions"], old["episodes"], old["rejections"]) == (31, 30, 61)
+    assert (old["questions"], old["episodes"], old["rejections"]) == (11, 10, 21)
     assert gold.value("SELECT count(*) FROM audit.rejected_rows WHERE released_at IS NULL") == 1
 
 
