@@ -9,6 +9,8 @@ from medallion_ops.page.database import Reading
 Row = dict[str, Any]
 
 BATCHES = 50
+REASON_BATCHES = 20_000
+"""A day of micro-batches at a trigger of 5 s."""
 INCIDENTS = 50
 PUBLICATIONS = 30
 SETS = 30
@@ -101,20 +103,23 @@ def micro_batches(reading: Reading, dataset: str) -> list[Row]:
 
 
 def quarantine_reasons(reading: Reading, dataset: str) -> list[Row]:
-    """Rejected records of the last day by reason, and late ones.
+    """Rejected records of the last day by reason, and late ones; of REASON_BATCHES at most.
 
     Args:
         reading: of gold.
         dataset: its name.
     """
     return reading.rows(
+        "WITH batches AS (SELECT committed_at, late, rejected_by_reason FROM audit.micro_batches "
+        "WHERE dataset = %(dataset)s AND committed_at > clock_timestamp() - interval '1 day' "
+        "AND (rejected > 0 OR late > 0) AND sequence > "
+        "(SELECT max(sequence) - %(most)s FROM audit.micro_batches WHERE dataset = %(dataset)s)) "
         "SELECT reason, sum(records)::bigint AS records, max(committed_at) AS newest FROM ("
-        "SELECT entry.key AS reason, entry.value::bigint AS records, committed_at FROM audit.micro_batches, "
-        "jsonb_each_text(rejected_by_reason) AS entry WHERE dataset = %(dataset)s AND rejected > 0 "
-        "AND committed_at > clock_timestamp() - interval '1 day' UNION ALL "
-        "SELECT 'late', late, committed_at FROM audit.micro_batches WHERE dataset = %(dataset)s AND late > 0 "
-        "AND committed_at > clock_timestamp() - interval '1 day') AS found "
+        "SELECT entry.key AS reason, entry.value::bigint AS records, committed_at FROM batches, "
+        "jsonb_each_text(rejected_by_reason) AS entry UNION ALL "
+        "SELECT 'late', late, committed_at FROM batches WHERE late > 0) AS found "
         "GROUP BY reason ORDER BY records DESC, reason LIMIT 50",
+        most=REASON_BATCHES,
         dataset=dataset,
     )
 
