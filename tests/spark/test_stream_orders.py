@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import LeaseError
-from medallion_spark.stream import hang_guard
+from medallion_spark.stream import hang_guard, liveness
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.control import AttemptCounter
 from medallion_spark.stream.query import Stream
@@ -110,24 +110,30 @@ def test_a_batch_that_hangs_ends_its_driver_and_the_third_time_is_reported(
     class Killed(Exception):
         """Stands for the end of the process."""
 
+    drivers: list[Stream] = []
+
     def hang(*_: Any) -> None:
+        drivers[-1]._hang_guard._hang_seconds = 1  # only now: starting takes longer than that
         release.wait(PATIENCE_SECONDS)
         raise Killed
 
     def end(jvm_pid: int, has_given_up: bool) -> None:
         assert jvm_pid > 1
-        if not release.is_set():
-            ends.append(has_given_up)
-            release.set()
+        drivers[-1]._hang_guard._hang_seconds = 86_400  # a process ends but once
+        ends.append(has_given_up)
+        release.set()
 
     topics.send(3, "a")
     with monkeypatch.context() as patch:
+        patch.setattr(liveness, "LEASE_BEAT_SECONDS", 0.5)
+        patch.setattr(liveness, "_LOOK_SECONDS", 0.5)
         patch.setattr(MicroBatches, "process", hang)
         patch.setattr(hang_guard, "end_driver", end)
         patch.setattr(AttemptCounter, "failed", count_once(AttemptCounter.failed, release))
         for attempt in (1, 2, 3):
             release.clear()
-            run_to_its_end(stream(spark, topics, paths, batch_hang_minutes=0.05))
+            drivers.append(stream(spark, topics, paths))
+            run_to_its_end(drivers[-1])
             assert ends == [False] * (attempt - 1) + [attempt == 3]
             hung = FolderFiles().read(paths.hang) or {}
             assert (hung["batch_id"], "batch 0 hung" in hung["error"]) == (0, True)
