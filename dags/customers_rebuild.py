@@ -1,4 +1,4 @@
-"""customers_rebuild: makes silver anew from bronze, then gold from silver."""
+"""customers_rebuild: makes silver from bronze again, then gold from silver."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from medallion_ops.spark.operators import SparkJobOperator
 
 DATASET = "customers"
 DOC = """
-### Makes silver anew from bronze, then gold from silver
+### Makes silver from bronze again, then gold from silver
 
 1. `stop_stream` writes a stop request; the driver ends after its micro-batch.
-2. `wait_for_stream` waits until nobody holds silver.
-3. `rebuild_silver` replaces the content of silver by one commit; the state before it stays readable.
+2. `wait_for_stream` waits until no one holds silver.
+3. `rebuild_silver` replaces the content of silver by one commit; the state before it stays readable. A
+   silver or quarantine that is gone comes back by that commit, a ledger is made from bronze first.
 4. `start_stream` removes the request, whatever happened: the stream goes on where it stopped.
-5. `report_silver` tells how silver and quarantine were different.
+5. `report_silver` shows how silver and quarantine were different.
 6. `rebuild_gold` is a run of `customers_gold`: it sees the rebuild, and computes all of gold. `report_gold`
-   tells what that changed, what the stream brought since the last hour included.
+   shows what that changed, what the stream brought since the last hour included.
 
 - **as-judged** keeps the verdicts that bronze holds: silver must come out the same. If it does not, it is
-  mended, and `report_silver` fails and tells what was different.
+  mended, and `report_silver` fails and names what was different. Of a version that bronze accepted twice
+  (the first could not be made by the contract of its day, the replay could) the later one stays in silver.
 - **judge-again** applies today's contract to every record, and reports each difference by its cause.
 
-**When it fails** silver is either the old or the new one, never between, and the stream runs again. Run it
-again; if `wait_for_stream` timed out, a micro-batch took longer than 30 minutes. Should `start_stream` itself
-have failed, `python -m medallion_ops.control start customers` starts the stream.
+**When it fails** silver is either the old or the new one, never between, and the stream runs again. Trigger
+a new run (an old one that is cleared after the stream has written is refused); if `wait_for_stream` timed
+out, a micro-batch took longer than 30 minutes. Should `start_stream` itself have failed,
+`python -m medallion_ops.control start customers` starts the stream.
 """
 
 with DAG(
     **DAG_RULES,
     dag_id="customers_rebuild",
-    description="Silver anew from bronze by one commit, then all of gold through its gate",
+    description="Silver from bronze again by one commit, then all of gold through its gate",
     schedule=None,
     # `start_stream` must not be skipped: a run that takes too long does so after it.
     dagrun_timeout=RUN + (1 + RETRIES) * (HISTORY + WAIT),
-    is_paused_upon_creation=False,  # it runs only when somebody asks
+    is_paused_upon_creation=False,  # it runs only when someone asks
     tags=[TAG, DATASET, "recovery"],
     doc_md=DOC + NO_BACKFILL.format(instead="A rebuild is one run over all that bronze holds."),
     params={
@@ -61,7 +64,7 @@ with DAG(
 
     @task(execution_timeout=WAIT)
     def wait_for_stream() -> float:
-        """Wait until nobody writes silver; gives the seconds it took."""
+        """Wait until no one writes silver; gives the seconds it took."""
         from medallion_ops.rebuild.tasks import wait_for_stream
 
         return wait_for_stream(DATASET)

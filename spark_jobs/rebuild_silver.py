@@ -1,4 +1,4 @@
-"""Make silver and quarantine anew from bronze, and replace their content by one commit each.
+"""Make silver and quarantine from bronze again, and replace their content by one commit each.
 
 The stream must not run: write its stop request first (the DAG customers_rebuild does).
 """
@@ -28,7 +28,7 @@ def main() -> int:
         "--mode",
         required=True,
         choices=(AS_JUDGED, JUDGE_AGAIN),
-        help=f"{AS_JUDGED}: the verdicts in bronze stand; {JUDGE_AGAIN}: today's contract decides each anew",
+        help=f"{AS_JUDGED}: the verdicts in bronze stand; {JUDGE_AGAIN}: today's contract decides each again",
     )
     parser.add_argument("--run-id", required=True, help="the same id again replaces silver only once")
     add_verdict_arguments(parser.add_argument_group(f"the stream's settings, for {JUDGE_AGAIN}"))

@@ -68,6 +68,10 @@ class OtherLogError(StreamError):
         super().__init__(message)
 
 
+class MissingTable(StreamError):
+    """A lake table is gone while others of its dataset hold rows; nothing was created in its place."""
+
+
 class LeaseError(StreamError):
     """Another writer holds the silver table."""
 

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from delta.tables import DeltaTable
 
 from kafka_log import TestLake, event, log_of
 from medallion_contracts.errors import LeaseError, StreamError
-from medallion_contracts.model import Dataset
 from medallion_spark.rebuild.compare import Differences
-from medallion_spark.rebuild.rebuild import Rebuild, Rebuilt
-from medallion_spark.session.lake_access import LakeAccess
-from medallion_spark.stream.options import StreamOptions
 from medallion_store.folder_files import FolderFiles
 from medallion_store.lease import Lease, lease_holder
-
-FIRST = log_of([event("c1", 0), event("c2", 0, tenure=40), event("c3", 5), event("c4", -10), b"{"])
-"""Two good ones and c3; c4 is late."""
-# The producer's word for when it was: no event of theirs is judged by it, not even again.
-FIRST[2] = replace(FIRST[2], timestamp=datetime(1970, 1, 21, tzinfo=UTC), timestamp_type=0)
-SECOND = log_of(
-    [
-        event("c1", 0),  # a duplicate of the batch before
-        event("c2", 0, tenure=41),  # a conflict
-        event("c5", 6, gender=...),
-        event("c5", 6, gender=...),  # a duplicate in the same batch
-        event("c6", 60 * 24 * 9),  # from the future
-        event("c7", 6, tenure="many"),
-        event("c8", 6, extra=1),
-    ],
-    first_offset=5,
-) + log_of([event("r1", 0), event("c4", -10)], topic="customers_replay")
-SECOND[4] = replace(SECOND[4], timestamp=datetime(9999, 1, 1, tzinfo=UTC), timestamp_type=0)
+from rebuilds import FIRST, SECOND, contents, rebuild, stricter
 
 
 @pytest.fixture
@@ -45,27 +21,6 @@ def landed(lake: TestLake) -> TestLake:
     lake.send(FIRST)
     lake.send(SECOND)
     return lake
-
-
-def rebuild(lake: TestLake, mode: str, dataset: Dataset | None = None, run_id: str = "r1") -> Rebuilt:
-    access = LakeAccess(lake.paths.root)
-    return Rebuild(lake.spark, dataset or lake.dataset, access, StreamOptions(), run_id).run(mode)
-
-
-def contents(lake: TestLake) -> dict[str, list[dict[str, Any]]]:
-    order = {"silver": ("_topic", "_partition", "_offset"), "quarantine": ("topic", "partition", "offset")}
-    return {
-        table: sorted(lake.rows(table), key=lambda row: tuple(row[name] for name in columns))
-        for table, columns in order.items()
-    }
-
-
-def stricter(dataset: Dataset) -> Dataset:
-    columns = tuple(
-        replace(column, maximum=Decimal(10)) if column.name == "tenure" else column
-        for column in dataset.events.columns
-    )
-    return replace(dataset, events=replace(dataset.events, columns=columns, fingerprint="1" * 64))
 
 
 def test_as_judged_gives_exactly_the_present_tables(landed: TestLake) -> None:
@@ -148,6 +103,7 @@ def test_of_a_version_the_first_that_arrived_is_kept(landed: TestLake) -> None:
     landed.restart(dataset=strict)
     landed.send(log_of([event("c9", 31, tenure=11)], first_offset=12))
     landed.restart()
+    landed.clock -= timedelta(hours=2)  # the driver's host had its clock put right
     landed.send(log_of([event("c9", 31, tenure=11)], first_offset=13))
     changes = rebuild(landed, "judge-again").verdict_changes
     assert changes == [
@@ -210,7 +166,21 @@ def test_a_run_id_of_long_ago_rebuilds_nothing(landed: TestLake) -> None:
     landed.send(log_of([event("c9", 7)], first_offset=12))
     with pytest.raises(StreamError, match="trigger a new run"):
         rebuild(landed, "judge-again", stricter(landed.dataset))
+    for number in range(120):
+        landed.tables.silver.fence(f"other-{number}")
+    version = landed.tables.silver.version()
+    with pytest.raises(StreamError, match="trigger a new run"):
+        rebuild(landed, "as-judged")
+    assert landed.tables.silver.version() == version, "however many commits ago"
     landed.check()
+
+
+def test_a_replacement_that_delta_leaves_out_is_no_success(
+    landed: TestLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medallion_spark.rebuild.replacement.retried", lambda *_: None)
+    with pytest.raises(StreamError, match="was not committed"):
+        rebuild(landed, "as-judged")
 
 
 def test_a_rebuild_waits_for_nobody_who_writes_silver(

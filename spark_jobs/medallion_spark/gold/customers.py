@@ -18,6 +18,7 @@ from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Column as ContractColumn
 from medallion_contracts.model import ColumnType, Table
 from medallion_spark.lake.incarnations import with_incarnation
+from medallion_spark.lake.silver_at_contract import at_todays_contract
 
 DATASET = load_dataset("customers")
 CUSTOMERS = DATASET.gold["customers"]
@@ -218,21 +219,8 @@ def kept_query(touched: str, changed: str) -> str:
 
 
 def versions_of_silver(silver: DataFrame) -> DataFrame:
-    """Rows of silver as versions; a field younger than the row has the contract's default."""
-    defaults = {c.name: c.default for c in DATASET.events.columns if c.default is not None}
-    silver = with_incarnation(silver)
-    stored = set(silver.columns)
-    types = spark_schema(DATASET.silver)
-    return silver.select(
-        *(
-            F.coalesce(F.col(name) if name in stored else F.lit(None), F.lit(defaults.get(name)))
-            .cast(types[name].dataType)
-            .alias(name)
-            if name in defaults
-            else F.col(name)
-            for name in VERSION_COLUMNS
-        )
-    )
+    """Rows of silver as versions, as today's contract makes them."""
+    return at_todays_contract(with_incarnation(silver), DATASET).select(*VERSION_COLUMNS)
 
 
 def _newest(described_versions: DataFrame) -> DataFrame:

@@ -25,7 +25,7 @@ from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 
-_ANEW = "move the table's folder away, and let a rebuild make it anew from bronze"
+_REBUILD = "move the table's folder away, and trigger the rebuild: it makes the table from bronze"
 FENCED = 2**63 - 1
 """txnVersion of the empty commit that shuts out a query for good."""
 
@@ -79,21 +79,42 @@ class LakeTable:
     def __post_init__(self) -> None:
         self._log = TableLog(self.path, delta_storage_options(self.access.login))
 
+    def exists(self) -> bool:
+        """Whether there is such a table."""
+        try:
+            self.log()
+        except TableNotFoundError:
+            return False
+        return True
+
+    def has_rows(self) -> bool:
+        """Whether the newest version has data files."""
+        return self.exists() and len(self.files()) > 0
+
+    @property
+    def configuration(self) -> dict[str, str]:
+        """The Delta properties that the table has."""
+        return {
+            # Who joins files keeps what readers filter by.
+            "delta.dataSkippingStatsColumns": ",".join(self.statistics),
+            # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
+            "delta.checkpointInterval": "100",
+            **self.properties,
+        }
+
     def prepare(self) -> None:
         """Create the table, or add the columns that its contract has got since.
 
         Raises:
             StreamError: the table has a column of another type, or is partitioned otherwise.
         """
-        try:
-            self.log()
-        except TableNotFoundError:
+        if not self.exists():
             DeltaTable.create(
                 self.path,
                 schema=self.schema,
                 mode="ignore",
                 partition_by=list(self.partitioned_by),
-                configuration=self._wanted_properties,
+                configuration=self.configuration,
                 storage_options=delta_storage_options(self.access.login),
             )
         self._evolve()
@@ -105,27 +126,17 @@ class LakeTable:
         if tuple(log.metadata().partition_columns) != self.partitioned_by:
             raise StreamError(
                 f"{self.path} is partitioned by {', '.join(log.metadata().partition_columns) or 'nothing'}, "
-                f"its contract says {', '.join(self.partitioned_by)}: {_ANEW}"
+                f"its contract says {', '.join(self.partitioned_by)}: {_REBUILD}"
             )
         other = [name for name, field_ in wanted.items() if name in there and there[name] != field_.type]
         if other:
-            raise StreamError(f"{self.path}: the contract changed the type of {', '.join(other)}: {_ANEW}")
+            raise StreamError(f"{self.path}: the contract changed the type of {', '.join(other)}: {_REBUILD}")
         new = [field_ for name, field_ in wanted.items() if name not in there]
         if new:
             log.alter.add_columns(new)
             self._log.reopen()
-        if set_properties(log, self._wanted_properties):
+        if set_properties(log, self.configuration):
             self._log.reopen()
-
-    @property
-    def _wanted_properties(self) -> dict[str, str]:
-        return {
-            # Who joins files keeps what readers filter by.
-            "delta.dataSkippingStatsColumns": ",".join(self.statistics),
-            # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
-            "delta.checkpointInterval": "100",
-            **self.properties,
-        }
 
     def log(self) -> DeltaTable:
         """The table's log as it is now."""
@@ -259,9 +270,12 @@ class StreamTables:
     silver: LakeTable
     quarantine: LakeTable
 
+    def __iter__(self) -> Iterator[LakeTable]:
+        return iter((self.bronze, self.silver, self.quarantine))
+
     def prepare(self) -> None:
-        """Create what is missing; see `LakeTable.prepare`."""
-        for table in (self.bronze, self.silver, self.quarantine):
+        """Create what is missing (see `stream.preparation` for when that is right) and add new columns."""
+        for table in self:
             table.prepare()
 
 

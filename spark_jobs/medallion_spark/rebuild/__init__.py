@@ -1,1 +1,1 @@
-"""Silver and quarantine made anew from bronze."""
+"""Silver and quarantine made from bronze again."""

@@ -1,4 +1,4 @@
-"""Whether two states of a table hold the same rows, told by Kafka coordinates."""
+"""Whether two states of a table hold the same rows, by Kafka coordinates."""
 
 from __future__ import annotations
 
@@ -27,13 +27,18 @@ class Differences:
         return not any(asdict(self).values())
 
 
-def compare_rows(wanted: DataFrame, present: DataFrame, coordinates: tuple[str, ...]) -> Differences:
+def compare_rows(
+    wanted: DataFrame, present: DataFrame, coordinates: tuple[str, ...]
+) -> tuple[Differences, int]:
     """Compare all columns of `wanted` row by row, in one shuffle of hashes.
 
     Args:
-        wanted: the rows that should be there, each of its coordinates once.
+        wanted: the rows that should be there.
         present: the rows that are there.
-        coordinates: names of topic, partition, offset and incarnation.
+        coordinates: names of the columns that name a Kafka record.
+
+    Returns:
+        the differences, and how many records `wanted` itself has more than once.
     """
     names = wanted.columns
 
@@ -53,5 +58,8 @@ def compare_rows(wanted: DataFrame, present: DataFrame, coordinates: tuple[str, 
         F.count_if(F.expr("wanted = 0")).alias("unexpected"),
         F.count_if(F.expr("present > 1")).alias("repeated"),
         F.count_if(F.expr("wanted > 0 AND present > 0 AND differs")).alias("changed"),
+        F.count_if(F.expr("wanted > 1")).alias("wanted_twice"),
     ).collect()[0]
-    return Differences(**row.asDict())
+    counts = row.asDict()
+    twice = int(counts.pop("wanted_twice"))
+    return Differences(**counts), twice

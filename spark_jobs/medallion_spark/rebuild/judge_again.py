@@ -8,20 +8,21 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from medallion_contracts import reasons
-from medallion_contracts.model import INCARNATION, Dataset
-from medallion_spark.lake.incarnations import with_incarnation
+from medallion_contracts.model import Dataset
 from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
 from medallion_spark.stream.options import StreamOptions
-from medallion_spark.stream.source import RECORD_COLUMNS
 from medallion_spark.verdicts.deduplicate import COORDINATES
-from medallion_spark.verdicts.parse import LOG_APPEND_TIME, parse_records
+from medallion_spark.verdicts.stored_records import BATCH, parse_stored
 
-_ARRIVAL = ("ingested_at", *COORDINATES)
-"""The order in which the stream judged records: by batch, then as within a batch."""
+_ARRIVAL = ("sequence", *COORDINATES)
+"""The order in which the stream judged records: by batch, as the ledger counts them, then as within a batch.
+Clocks may go back."""
 
 
-def judge_again(stored: DataFrame, dataset: Dataset, options: StreamOptions, now: datetime) -> DataFrame:
-    """Judge bronze's records anew.
+def judge_again(
+    stored: DataFrame, sequences: DataFrame, dataset: Dataset, options: StreamOptions, now: datetime
+) -> DataFrame:
+    """Judge bronze's records again.
 
     The rules are the stream's, over the whole log instead of batch by batch: the future is that of the
     record's own day; a record that was judged late stays so (who came first does not change), one that the
@@ -29,6 +30,7 @@ def judge_again(stored: DataFrame, dataset: Dataset, options: StreamOptions, now
 
     Args:
         stored: all rows of bronze.
+        sequences: `batch_sequences` of them.
         dataset: today's contracts.
         options: the settings that decide verdicts: lateness, watermark, deduplication, unknown fields.
         now: UTC.
@@ -36,21 +38,8 @@ def judge_again(stored: DataFrame, dataset: Dataset, options: StreamOptions, now
     Returns:
         COORDINATES, `ingest_date`, and the structs `before` and `after` of `verdict` and `reasons`.
     """
-    is_brokers = F.col("timestamp_type") == LOG_APPEND_TIME
-    records = with_incarnation(stored).select(
-        *(name for name in RECORD_COLUMNS if name not in ("timestamp", "timestampType")),
-        # What the future was measured from: the batch's clock, or the broker's where that was earlier.
-        F.when(is_brokers, F.least("timestamp", "ingested_at"))
-        .otherwise(F.col("ingested_at"))
-        .alias("timestamp"),
-        F.lit(LOG_APPEND_TIME).alias("timestampType"),
-        F.col(INCARNATION).alias("incarnation"),
-        *("ingested_at", "ingest_date", "_query_id", "_batch_id"),
-        F.struct("verdict", "reasons").alias("before"),
-    )
-    parsed = parse_records(
-        records, dataset, clock=now, lateness=None, reject_unknown=options.reject_unknown_fields
-    )
+    parsed = parse_stored(stored, dataset, now=now, reject_unknown=options.reject_unknown_fields)
+    parsed = parsed.join(sequences, list(BATCH))
     # Without the raw record: what follows is sorted twice.
     slim = parsed.drop("key", "value", "headers", "defaulted", "unknown")
     is_rejected = F.size("reasons") > 0
@@ -107,7 +96,7 @@ def _latest_only(judged: DataFrame, dataset: Dataset) -> DataFrame:
 
 def _without_repeats(judged: DataFrame, dataset: Dataset) -> DataFrame:
     """Of accepted records with the same version the first that arrived stays."""
-    # Rejected and late records share the window of nobody: their key may be anything.
+    # Rejected and late records stand alone: their key may be anything.
     is_candidate = F.col("verdict") == SILVER
     version = Window.partitionBy(
         is_candidate,

@@ -38,7 +38,7 @@ from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import StreamTables
 from medallion_spark.stream import batch_balance
 from medallion_spark.stream.batch_balance import DUPLICATE, LATE, REJECTED, SILVER
-from medallion_spark.stream.batch_writer import MOST_NAMES, Written
+from medallion_spark.stream.batch_writer import Written, most_frequent
 from medallion_spark.stream.ledger import (
     KnownLog,
     Ledger,
@@ -233,8 +233,8 @@ class MicroBatches:
             gaps=sum(source.gaps for source in sources.values()),
             lost=sum(source.lost for source in sources.values()),
             compacted=sum(source.compacted for source in sources.values()),
-            rejected_by_reason=_most_frequent(written.by_reason),
-            unknown_fields=_most_frequent(written.unknown),
+            rejected_by_reason=most_frequent(written.by_reason),
+            unknown_fields=most_frequent(written.unknown),
             with_unknown_fields=numbers.with_unknown,
             key_mismatch=numbers.key_mismatch,
             commits=tuple(asdict(commit) for commit in commits),
@@ -250,11 +250,6 @@ def _ends(judged: Judged, accounted: Sources) -> dict[Where, int]:
     rows = sorted(judged.summary.sources, key=lambda row: int(row["largest_offset"]))
     last = {(row["topic"], row["partition"]): row["largest_offset"] + 1 for row in rows}
     return {**last, **{where: source.until_offset for where, source in accounted.items()}}
-
-
-def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
-    """The most frequent MOST_NAMES, in order."""
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:MOST_NAMES])
 
 
 def _in_order(sources: Iterable[PartitionOffsets]) -> tuple[PartitionOffsets, ...]:

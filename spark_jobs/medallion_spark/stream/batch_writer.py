@@ -36,6 +36,11 @@ SILVER_COLUMNS = tuple(name for name in JUDGED_COLUMNS if name not in ("key", "v
 """Those that silver's rows are made of: without the raw record."""
 
 
+def most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent MOST_NAMES, in order."""
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:MOST_NAMES])
+
+
 @dataclass(frozen=True)
 class TableRows:
     """What a table gets: its layout, and the function that makes its rows of judged records.

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
 
 from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
 from medallion_spark.stream.last_records import LastRecord
@@ -194,6 +195,19 @@ class Ledger:
         self._storage = dict(storage)
         self._table = TableLog(path, storage)
 
+    @property
+    def path(self) -> str:
+        """Where the table is."""
+        return self._path
+
+    def exists(self) -> bool:
+        """Whether there is such a table."""
+        return bool(DeltaTable.is_deltatable(self._path, self._storage))
+
+    def has_rows(self) -> bool:
+        """Whether a batch was ever done."""
+        return self.exists() and self._log().get_add_actions().num_rows > 0
+
     def prepare(self) -> None:
         """Create the table unless it is there."""
         DeltaTable.create(
@@ -253,24 +267,44 @@ class Ledger:
         self._log().delete(f"sequence > {int(sequence)}")
         self._table.reopen()
 
+    def last_batches(self) -> dict[str, int]:
+        """The newest batch of each query."""
+        rows = self._log().to_pyarrow_table(columns=["query_id", "batch_id"])
+        newest = rows.group_by("query_id").aggregate([("batch_id", "max")]).to_pylist()
+        return {row["query_id"]: row["batch_id_max"] for row in newest}
+
     def append(self, row: LedgerRow) -> None:
         """Add the row of a batch, once."""
         last = self.last_batch(row.query_id)
-        if last is not None and last >= row.batch_id:
-            return
-        content = asdict(row)
-        content["rejected_by_reason"] = list(row.rejected_by_reason.items())
-        content["unknown_fields"] = list(row.unknown_fields.items())
+        if last is None or last < row.batch_id:
+            self.append_all([row])
+
+    def append_all(self, rows: Sequence[LedgerRow]) -> None:
+        """Add rows in one commit, which creates the table if there is none.
+
+        Args:
+            rows: in their order, none of which the ledger has.
+        """
+        newest = {row.query_id: row.batch_id for row in rows}
+        table = self._log_if_there()
         write_deltalake(
-            self._log(),
-            pa.Table.from_pylist([content], schema=LEDGER_SCHEMA),
+            table or self._path,
+            pa.Table.from_pylist([_content(row) for row in rows], schema=LEDGER_SCHEMA),
             mode="append",
             schema_mode="merge",  # a ledger of before a column was added
+            configuration=None if table else LOG_KEPT_A_WEEK,
+            storage_options=None if table else self._storage,
             commit_properties=CommitProperties(
-                app_transactions=[Transaction(_app_id(row.query_id), row.batch_id)]
+                app_transactions=[Transaction(_app_id(query), batch) for query, batch in newest.items()]
             ),
             post_commithook_properties=WITHOUT_CLEANUP,
         )
+
+    def _log_if_there(self) -> DeltaTable | None:
+        try:
+            return self._log()
+        except TableNotFoundError:
+            return None
 
     def _log(self) -> DeltaTable:
         """The table's log as it is now."""
@@ -292,6 +326,14 @@ def position(
 def _known(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Without what an older row lacks: the default holds."""
     return {name: value for name, value in stored.items() if value is not None}
+
+
+def _content(row: LedgerRow) -> dict[str, object]:
+    return {
+        **asdict(row),
+        "rejected_by_reason": list(row.rejected_by_reason.items()),
+        "unknown_fields": list(row.unknown_fields.items()),
+    }
 
 
 def _app_id(query_id: str) -> str:

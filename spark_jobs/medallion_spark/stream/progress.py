@@ -38,6 +38,15 @@ class ProgressTable:
         self._storage = dict(storage)
         self._log = TableLog(path, storage)
 
+    @property
+    def path(self) -> str:
+        """Where the table is."""
+        return self._path
+
+    def exists(self) -> bool:
+        """Whether there is such a table."""
+        return bool(DeltaTable.is_deltatable(self._path, self._storage))
+
     def prepare(self) -> None:
         """Create the table unless it is there."""
         DeltaTable.create(

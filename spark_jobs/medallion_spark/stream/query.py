@@ -32,10 +32,12 @@ from medallion_spark.stream.control import AttemptCounter
 from medallion_spark.stream.hang_guard import HangGuard
 from medallion_spark.stream.last_records import Partition
 from medallion_spark.stream.ledger import Ledger
+from medallion_spark.stream.ledger_completion import complete_ledger
 from medallion_spark.stream.liveness import HeartbeatThread
 from medallion_spark.stream.log_watch import LogWatch
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.planned_offsets import PlannedOffsets
+from medallion_spark.stream.preparation import prepare_lake
 from medallion_spark.stream.progress import ProgressTable
 from medallion_spark.stream.read_failures import reading_failure
 from medallion_spark.stream.source import KafkaAccess, read_stream
@@ -163,9 +165,7 @@ class Stream:
         A supervisor would start this driver again and again: then `failure.json` tells, and it ends well.
         """
         try:
-            self._tables.prepare()
-            self._ledger.prepare()
-            self._progress.prepare()
+            self._prepare()
             self._topic_watch.start()
             self._log_watch, starting = self._start_up().run()
             self._ends_seen = self._log_watch.ends
@@ -181,6 +181,13 @@ class Stream:
                 raise
             logger.exception("cannot start")
         return None
+
+    def _prepare(self) -> None:
+        recovers = self._options.recover_from_ledger
+        name = self._dataset.name
+        prepare_lake(self._tables, self._ledger, self._progress, name, recovers=recovers)
+        if recovers and not self._ledger.exists():
+            complete_ledger(self._spark, self._dataset, self._tables, self._ledger)
 
     def _start_up(self) -> StartUp:
         return StartUp(

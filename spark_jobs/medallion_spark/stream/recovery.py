@@ -1,14 +1,15 @@
 """Goes on after the checkpoint is gone, by what bronze and the ledger know.
 
-Order, and what a kill leaves behind: (1) a batch that bronze has and the ledger lacks is completed: safe to
-repeat, as any batch; (2) the old query is fenced: an empty commit, nothing once it is there; (3) the new
-query starts at the ledger's offsets. Before Spark has made its new checkpoint all three are done again.
+Order, and what a kill leaves behind: (1) a ledger that is gone or too old gets its rows from bronze, in one
+commit; (2) a batch that bronze has and the ledger lacks is completed: safe to repeat, as any batch; (3) the
+old query is fenced: an empty commit, nothing once it is there; (4) the new query starts at the ledger's
+offsets. Before Spark has made its new checkpoint all four are done again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pyspark.sql import SparkSession
 
@@ -16,6 +17,7 @@ from medallion_contracts.errors import StreamError
 from medallion_spark.lake.tables import FENCED, LakeTable, StreamTables
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.ledger import Ledger, StreamPosition
+from medallion_spark.stream.ledger_completion import bronze_batches
 
 EARLIEST = -2
 """Kafka's word for the first offset there is."""
@@ -31,7 +33,7 @@ def recover(
     Args:
         spark: the session.
         tables: prepared.
-        ledger: prepared.
+        ledger: prepared, and complete but for the newest batch.
         batches_of: gives the micro-batches of a query.
 
     Raises:
@@ -60,14 +62,14 @@ def is_fenced(table: LakeTable, query_id: str) -> bool:
 
 def last_query(bronze: LakeTable, ledger: Ledger) -> str | None:
     """The query that wrote last; None when none ever did."""
-    last = _last_batch(bronze)
-    return last[0] if last else ledger.last_query()
+    newest = next(bronze_batches(bronze), None)
+    return newest[0] if newest else ledger.last_query()
 
 
-def unfinished_batch(bronze: LakeTable, ledger: Ledger) -> int | None:
-    """The batch that bronze has and the ledger lacks, None when all are done."""
+def unfinished_batch(bronze: LakeTable, ledger: Ledger) -> tuple[str, int] | None:
+    """The newest batch of bronze when the ledger lacks it, None when all are done."""
     missing = unfinished_batches(bronze, ledger)
-    return missing[-1][1] if missing else None
+    return missing[-1] if missing else None
 
 
 def unfinished_batches(bronze: LakeTable, ledger: Ledger) -> list[tuple[str, int]]:
@@ -76,25 +78,12 @@ def unfinished_batches(bronze: LakeTable, ledger: Ledger) -> list[tuple[str, int
     A driver that dies leaves one of them; more are missing in a ledger that lost its newest rows.
     """
     missing = []
-    for query_id, batch_id in _batches(bronze):
+    for query_id, batch_id in bronze_batches(bronze):
         done = ledger.last_batch(query_id)
         if done is not None and done >= batch_id:
             break
         missing.append((query_id, batch_id))
     return missing[::-1]
-
-
-def _last_batch(bronze: LakeTable) -> tuple[str, int] | None:
-    """Query and batch of bronze's newest batch; None when its history (of a month) tells of none."""
-    return next(_batches(bronze), None)
-
-
-def _batches(bronze: LakeTable) -> Iterator[tuple[str, int]]:
-    """Query and id of bronze's batches, the newest first."""
-    for commit in bronze.newest_commits():
-        label = commit.label.split(":")
-        if len(label) == 4 and label[1] == bronze.name:  # as `LakeTable.append` writes it
-            yield label[0], int(label[2])
 
 
 def offsets_after(

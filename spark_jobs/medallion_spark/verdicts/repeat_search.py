@@ -20,6 +20,7 @@ from medallion_contracts.model import Dataset
 from medallion_spark.lake import silver_partitions
 from medallion_spark.lake.data_files import FILE_NUMBER, KEY_HASH, DataFile, read_data_files
 from medallion_spark.lake.incarnations import with_incarnation
+from medallion_spark.lake.silver_at_contract import DEFAULTED, at_todays_contract
 from medallion_spark.lake.tables import LakeTable
 from medallion_spark.stream.batch_balance import SILVER
 from medallion_spark.verdicts import deduplicate
@@ -159,14 +160,14 @@ class RepeatSearch:
         return [(path, part.copy()) for path, part in zip(paths, held, strict=True)]
 
     def _rows(self, files: Sequence[str]) -> DataFrame | None:
-        """Silver's rows as records: coordinates and `fields`; None when there are no files."""
+        """Silver's rows as records of today's contract: coordinates and `fields`; None without files."""
         if not files:
             return None
-        coordinates, fields = [f"_{name}" for name in COORDINATES], self._dataset.events.column_names
-        rows = read_data_files(self._spark, self._silver.layout, files, [*coordinates, *fields])
-        return with_incarnation(rows).select(
-            *(F.col(name).alias(name.removeprefix("_")) for name in coordinates),
-            F.struct(*fields).alias("fields"),
+        names, at = self._dataset.events.column_names, {name: f"_{name}" for name in COORDINATES}
+        wanted = [*at.values(), *names, DEFAULTED]
+        rows = with_incarnation(read_data_files(self._spark, self._silver.layout, files, wanted))
+        return at_todays_contract(rows, self._dataset).select(
+            *(F.col(stored).alias(name) for name, stored in at.items()), F.struct(*names).alias("fields")
         )
 
 

@@ -14,7 +14,7 @@ from medallion_store.refresh_plan import RefreshKind
 from medallion_store.secret import Secret
 
 VERSIONS = [
-    version("CAFÉ-1", first_name="José", last_name="Łukasz 愛", defaulted_fields=["gender", "email"]),
+    version("CAFÉ-1", first_name="José", last_name="Łukasz 愛", email="unknown", defaulted_fields=["email"]),
     version("B", first_name='O"Back\\slash', last_name="a,b\nc"),
     version("CAFÉ-1", 1, first_name="José María", tenure=11),
 ]

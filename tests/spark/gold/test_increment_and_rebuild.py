@@ -25,7 +25,7 @@ UNCOMFORTABLE = 'Zoë "the\nnext" O\'Neil, \\N \\. \t €'
 def test_the_first_run_takes_all_of_silver_and_the_next_has_nothing_to_do(runs: GoldRuns) -> None:
     versions = [
         version("a", -3, contract="Month-to-month", monthly_charges=Decimal("20.05")),
-        version("a", 0, first_name=UNCOMFORTABLE, last_name="", defaulted_fields=['odd "name\\', "email"]),
+        version("a", 0, first_name=UNCOMFORTABLE, last_name="", email="unknown", defaulted_fields=["email"]),
         version("b", 30, tenure=0, total_charges=Decimal("0.00"), partner=False),
     ]
     runs.append(versions)

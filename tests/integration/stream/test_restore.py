@@ -1,0 +1,141 @@
+"""Each part of a lake from an older backup: refused with a remedy that works, or healed; never silent."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fault.checker import check, read_lake
+from fault.drivers import TOPICS, Drivers
+from fault.records import mixed_records, send
+from fault.topic_log import read_topics
+
+from medallion_contracts.loader import load_dataset
+from medallion_stack.layout import PROJECT
+from medallion_store.lake_paths import LakePaths
+from services import BrokerServer
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
+
+DATASET = load_dataset("customers")
+RECOVER = "--recover-from-ledger"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A lake one part of which is an hour older than the rest, and who works on it."""
+
+    drivers: Drivers
+
+    @property
+    def paths(self) -> LakePaths:
+        """Of the dataset."""
+        return self.drivers.paths
+
+    def rebuild(self) -> None:
+        """The job of customers_rebuild, as-judged."""
+        job = [
+            sys.executable,
+            str(PROJECT / "spark_jobs/rebuild_silver.py"),
+            f"--lake-uri={self.drivers.lake}",
+        ]
+        job += ["--mode=as-judged", f"--run-id={uuid.uuid4()}"]
+        done = subprocess.run(
+            job, env=self.drivers.environment(), capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def move_away(self, *parts: str) -> None:
+        """What the README says to move away."""
+        for part in parts:
+            shutil.rmtree(getattr(self.paths, part))
+
+
+def nothing(_: Restored) -> tuple[str, ...]:
+    return ()
+
+
+def by_rebuild(lake: Restored) -> tuple[str, ...]:
+    lake.rebuild()
+    return ()
+
+
+def by_recovery(_: Restored) -> tuple[str, ...]:
+    return (RECOVER,)
+
+
+def without_checkpoint(lake: Restored) -> tuple[str, ...]:
+    lake.move_away("checkpoint")
+    return (RECOVER,)
+
+
+def after_bronze(lake: Restored) -> tuple[str, ...]:
+    lake.rebuild()
+    lake.move_away("ledger", "checkpoint")
+    return (RECOVER,)
+
+
+Remedy = Callable[[Restored], tuple[str, ...]]
+CASES: tuple[tuple[str, bool, Remedy], ...] = (
+    ("silver", False, by_rebuild),
+    ("silver", True, by_rebuild),
+    ("quarantine", False, by_rebuild),
+    ("quarantine", True, by_rebuild),
+    ("ledger", False, by_recovery),
+    ("ledger", True, by_recovery),
+    ("checkpoint", False, without_checkpoint),
+    ("bronze", True, after_bronze),
+    ("checkpoint", True, without_checkpoint),
+)
+"""A part that is gone (False) or older (True), and the README's remedy; it gives the driver's arguments."""
+
+
+def test_each_part_of_another_hour_heals_or_is_refused_with_a_remedy(
+    own_broker: BrokerServer, tmp_path: Path
+) -> None:
+    older, newer = tmp_path / "older", tmp_path / "newer"
+    drivers = Drivers(tmp_path / "lake", own_broker.bootstrap)
+    for copy, seed in ((older, 1), (newer, 2)):
+        send(own_broker.bootstrap, mixed_records(1000, seed=seed))
+        drivers.start()
+        drivers.catch_up_and_stop()
+        shutil.copytree(drivers.lake, copy)
+    send(own_broker.bootstrap, mixed_records(200, seed=3))
+    log = read_topics(own_broker.bootstrap, TOPICS)
+    findings = {}
+    for part, is_older, remedy in (("the lake", True, nothing), *CASES):
+        name = f"{part} {'older' if is_older else 'gone'}"
+        lake = restored(tmp_path / f"lake-{name.replace(' ', '-')}", newer, older, part, is_older=is_older)
+        work = Restored(Drivers(lake, own_broker.bootstrap))
+        if remedy is not nothing:
+            work.drivers.start()
+            work.drivers.wait_for_refusal()
+            said = work.drivers.log.read_text()
+            assert "control recover" in said or "customers_rebuild" in said or RECOVER in said, name
+        arguments = remedy(work)
+        work.drivers.start(None, *arguments)
+        work.drivers.catch_up_and_stop()
+        report = check(log, read_lake(work.paths), DATASET)
+        findings[name] = report
+        print(f"{name}: lost {report.lost}, repeated {report.duplicated}, {report.findings or 'clean'}")
+        shutil.rmtree(lake)
+    assert [name for name, report in findings.items() if not report.is_clean] == []
+
+
+def restored(lake: Path, newer: Path, older: Path, part: str, *, is_older: bool) -> Path:
+    """A copy of the newer lake with one part of the older one, or without it."""
+    if part == "the lake":
+        shutil.copytree(older, lake)
+        return lake
+    shutil.copytree(newer, lake)
+    target, source = (Path(getattr(LakePaths(str(root), "customers"), part)) for root in (lake, older))
+    shutil.rmtree(target)
+    if is_older:
+        shutil.copytree(source, target)
+    return lake
