@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from kafka_log import NOON, TestLake, event, log_of
 from lake_age import age
 from medallion_spark.maintenance.maintain import maintain_lake
-from medallion_spark.maintenance.tables import TableMaintenance, maintain_table
+from medallion_spark.maintenance.tables import ALL_FILES_ON, TableMaintenance, maintain_table
 
 BATCHES = 4
 NOTHING = timedelta(0)
@@ -81,8 +81,13 @@ def test_files_of_no_version_and_of_old_ones_are_deleted(landed: TestLake) -> No
         Path(landed.paths.silver) / "year=2026" / "month=11" / "day=1" / "hour=12" / "part-orphan.parquet"
     )
     orphan.write_bytes(b"half")
-    upkeep = maintain(landed, datetime.now(UTC) + timedelta(days=1))
-    assert upkeep.files_deleted == 2 * BATCHES + 1
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    sunday = tomorrow + timedelta(days=(ALL_FILES_ON - tomorrow.weekday()) % 7)
+    upkeep = maintain(landed, sunday - timedelta(days=1) if sunday > tomorrow else sunday + timedelta(days=1))
+    assert upkeep.files_deleted == 2 * BATCHES, "those of old versions"
+    assert orphan.exists()
+    upkeep = maintain(landed, sunday)
+    assert not orphan.exists(), "once a week those of no version"
     assert len(files(landed.paths.silver)) == upkeep.files_after == 2
     landed.check()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.fs import DeltaStorageHandler
@@ -16,8 +17,13 @@ WITHOUT_CLEANUP = PostCommitHookProperties(create_checkpoint=True, cleanup_expir
 """For commits of the stream: otherwise each lists all of the log, which maintenance cleans up once a day."""
 
 
-LOG_KEPT_A_WEEK = {"delta.logRetentionDuration": "interval 7 days"}
-"""For tables whose changes nobody follows: a folder's log is listed at each commit, one a minute."""
+COMMITS_KEPT = timedelta(days=7)
+"""How long a table's single commits stay readable: a folder's log is listed at each commit, one a minute."""
+
+
+def log_kept(duration: timedelta) -> dict[str, str]:
+    """The table property that lets log cleanup remove what is older, in whole days."""
+    return {"delta.logRetentionDuration": f"interval {duration.days} days"}
 
 
 def set_properties(log: DeltaTable, wanted: Mapping[str, str]) -> bool:

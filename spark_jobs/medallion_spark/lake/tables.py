@@ -20,7 +20,7 @@ from medallion_contracts.errors import StreamError
 from medallion_contracts.model import INCARNATION, Dataset
 from medallion_spark.lake.commits import Commit, TableCommit, commit_properties, newest_commits
 from medallion_spark.lake.data_files import DataFile, FileLayout, written_at
-from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
+from medallion_spark.lake.table_log import COMMITS_KEPT, WITHOUT_CLEANUP, TableLog, log_kept, set_properties
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
@@ -99,6 +99,7 @@ class LakeTable:
             "delta.dataSkippingStatsColumns": ",".join(self.statistics),
             # A checkpoint costs Spark seconds; reading a hundred small files of the log does not.
             "delta.checkpointInterval": "100",
+            **log_kept(COMMITS_KEPT),
             **self.properties,
         }
 
@@ -290,7 +291,6 @@ def stream_tables(paths: LakePaths, dataset: Dataset, access: LakeAccess) -> Str
             BRONZE_SCHEMA,
             ("ingest_date",),
             ("topic", "offset", "_batch_id"),
-            LOG_KEPT_A_WEEK,
         ),
         silver=LakeTable(
             "silver",
@@ -308,6 +308,5 @@ def stream_tables(paths: LakePaths, dataset: Dataset, access: LakeAccess) -> Str
             QUARANTINE_SCHEMA,
             ("ingest_date",),
             ("quarantined_at", "_batch_id"),
-            LOG_KEPT_A_WEEK,
         ),
     )

@@ -21,12 +21,17 @@ from deltalake import DeltaTable
 
 from medallion_spark.lake.commit_retry import retried
 from medallion_spark.lake.commits import newest_commits
+from medallion_spark.lake.table_log import COMMITS_KEPT
 from medallion_spark.maintenance.compaction import compact
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_login import delta_storage_options
 
 _MARGIN = timedelta(hours=1)
 """Between a commit's own clock and those of the files it names."""
+
+
+ALL_FILES_ON = 6
+"""The weekday (Sunday) when files of no version are looked for."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,15 @@ def maintain_table(
     if not DeltaTable.is_deltatable(path, login):
         return None
     started = time.monotonic()
-    before = len(DeltaTable(path, storage_options=login).file_uris())
-    compacted, attempts = retried(lambda: compact(DeltaTable(path, storage_options=login), now), path)
     log = DeltaTable(path, storage_options=login)
+    before = len(log.file_uris())
+
+    def join_files() -> int:
+        log.update_incremental()  # again after a conflict
+        return compact(log, now)
+
+    compacted, attempts = retried(join_files, path)
+    log.update_incremental()
     after = len(log.file_uris())
     kept = _kept_age(access, path, keep_from_version, now)
     deleted, skipped = 0, None
@@ -81,12 +92,18 @@ def maintain_table(
     if keep_from_version is not None and kept is None:
         skipped = f"the log no longer tells when version {keep_from_version} was written: publish first"
     else:
-        # Full: also files of no version, which a writer that died has left. Younger ones than the retention
-        # stay, so nobody's commit under way loses its files.
-        gone = log.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+        # Once a week also files of no version, which a writer that died has left: all files are listed then.
+        # Younger ones than the retention stay, so no commit under way loses its files.
+        gone = log.vacuum(
+            retention_hours=hours,
+            dry_run=False,
+            enforce_retention_duration=False,
+            full=now.weekday() == ALL_FILES_ON,
+        )
         deleted = len(gone)
-    # The stream leaves this to us: it lists all of the log.
-    log.cleanup_metadata()
+    if kept is None or kept < COMMITS_KEPT:
+        # The stream leaves this to us: it lists all of the log. The changes after the version stay readable.
+        log.cleanup_metadata()
     return TableMaintenance(
         table=path,
         files_before=before,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
-from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
+from medallion_spark.lake.table_log import WITHOUT_CLEANUP, TableLog, log_kept, set_properties
 from medallion_spark.stream.last_records import LastRecord
 
+_PROPERTIES = log_kept(timedelta(days=2))  # rows are read, single commits are not
 _MOMENT = pa.timestamp("us", tz="UTC")
 _COUNTS = pa.map_(pa.string(), pa.int64())
 SOURCE_TYPE = pa.struct(
@@ -214,11 +215,11 @@ class Ledger:
             self._path,
             schema=LEDGER_SCHEMA,
             mode="ignore",
-            configuration=LOG_KEPT_A_WEEK,
+            configuration=_PROPERTIES,
             storage_options=self._storage,
         )
         log = self._log()
-        if set_properties(log, LOG_KEPT_A_WEEK):
+        if set_properties(log, _PROPERTIES):
             self._table.reopen()
 
     def last_batch(self, query_id: str) -> int | None:
@@ -292,7 +293,7 @@ class Ledger:
             pa.Table.from_pylist([_content(row) for row in rows], schema=LEDGER_SCHEMA),
             mode="append",
             schema_mode="merge",  # a ledger of before a column was added
-            configuration=None if table else LOG_KEPT_A_WEEK,
+            configuration=None if table else _PROPERTIES,
             storage_options=None if table else self._storage,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(_app_id(query), batch) for query, batch in newest.items()]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from medallion_spark.lake.table_log import LOG_KEPT_A_WEEK, WITHOUT_CLEANUP, TableLog, set_properties
+from medallion_spark.lake.table_log import WITHOUT_CLEANUP, TableLog, log_kept, set_properties
 from medallion_spark.stream.topic_log import HeldBack, Where
 
+_PROPERTIES = log_kept(timedelta(days=2))  # rows are read, single commits are not
 _MOMENT = pa.timestamp("us", tz="UTC")
 PROGRESS_SCHEMA = pa.schema(
     [
@@ -53,11 +54,11 @@ class ProgressTable:
             self._path,
             schema=PROGRESS_SCHEMA,
             mode="ignore",
-            configuration=LOG_KEPT_A_WEEK,
+            configuration=_PROPERTIES,
             storage_options=self._storage,
         )
         log = self._log.current()
-        if set_properties(log, LOG_KEPT_A_WEEK):
+        if set_properties(log, _PROPERTIES):
             self._log.reopen()
 
     def append(self, progress: Mapping[str, Any], held_back: Mapping[Where, HeldBack]) -> None:

@@ -87,12 +87,12 @@ def test_a_commit_is_found_from_the_end_of_the_log(table: LakeTable) -> None:
 
 def test_a_table_of_an_earlier_version_gets_its_properties_once(table: LakeTable) -> None:
     append(table, 0)
-    newer = replace(table, statistics=("number",), properties=table_log.LOG_KEPT_A_WEEK)
+    newer = replace(table, statistics=("number",), properties=table_log.log_kept(timedelta(days=3)))
     newer.prepare()
     version = newer.version()
     configuration = newer.log().metadata().configuration
     assert configuration["delta.dataSkippingStatsColumns"] == "number"
-    assert configuration["delta.logRetentionDuration"] == "interval 7 days"
+    assert configuration["delta.logRetentionDuration"] == "interval 3 days"
     newer.prepare()
     assert newer.version() == version
 
