@@ -88,6 +88,7 @@ def test_a_ledger_that_lost_rows_is_completed_from_bronze(landed: TestLake) -> N
     before = sorted(landed.rows("ledger"), key=lambda row: row["sequence"])
     for _ in range(2):
         newest_commit(landed.paths.ledger).unlink()
+    landed.ledger._table.reopen()  # as a new driver does
     assert unfinished_batches(landed.tables.bronze, landed.ledger) == [("query", 1), ("query", 2)]
 
     def batches_of(query_id: str) -> MicroBatches:
