@@ -6,6 +6,8 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
@@ -105,7 +107,8 @@ class TransactionPooler:
             user = pwd.getpwnam("nobody")
             for path in (self._folder, self._folder / "pgbouncer.ini"):
                 os.chown(path, user.pw_uid, user.pw_gid)
-            for path in list(self._folder.parents)[:3]:
+            # Each process of a parallel run has folders of its own, one level further down.
+            for path in takewhile(lambda one: one != Path(tempfile.gettempdir()), self._folder.parents):
                 path.chmod(path.stat().st_mode | 0o111)
             command = [
                 "setpriv",
