@@ -25,11 +25,16 @@ def silver(platform: Platform) -> tuple[int, list[tuple[object, ...]]]:
     return table.version(), sorted((tuple(row.values()) for row in rows), key=str)
 
 
+def data_of_gold(platform: Platform) -> dict[str, int]:
+    """Rows of each table but the publications: the rebuild is one more of them."""
+    return {table: count for table, count in platform.gold.rows().items() if table != "publications"}
+
+
 @pytest.mark.parametrize("mode", ["as-judged", pytest.param("judge-again", marks=pytest.mark.full)])
 def test_a_rebuild_gives_the_same_silver_and_gold_beside_a_stream_that_goes_on(
     platform: Platform, demo_report: Report, mode: str
 ) -> None:
-    (version, rows), gold = silver(platform), platform.gold.rows()
+    (version, rows), gold = silver(platform), data_of_gold(platform)
 
     run = platform.run_dag("customers_rebuild", mode=mode)
 
@@ -38,4 +43,4 @@ def test_a_rebuild_gives_the_same_silver_and_gold_beside_a_stream_that_goes_on(
     rebuilt, same = silver(platform)
     assert rebuilt > version, "silver was replaced"
     assert same == rows
-    assert platform.gold.rows() == gold
+    assert data_of_gold(platform) == gold
