@@ -57,8 +57,11 @@ class Platform:
         wait_until(lambda: self.airflow.state(dag_id, run) in FINISHED, E2E_WAIT_SECONDS, f"{dag_id} {run}")
 
     def run_gold_until_it_asks(self) -> str:
-        """Trigger a gold run; gives the run that asks a person, be it this one or the hour's own."""
-        self.airflow.trigger("customers_gold")
+        """Trigger a gold run; gives the run that asks a person, be it this one or the hour's own.
+
+        Of an episode only the first run asks by itself: the others do when they are asked to.
+        """
+        self.airflow.trigger("customers_gold", {"ask": True})
         asking: list[str] = []
 
         def is_asked() -> bool:
