@@ -83,7 +83,8 @@ class Drivers:
 
     def environment(self) -> dict[str, str]:
         """Of a driver, or of another job on the same lake."""
-        roots = (self.contracts, *(PROJECT / root for root in ("spark_jobs", "docker/local", "tests")))
+        folders = ("spark_jobs", "docker/local", "tests", "tests/support")
+        roots = (self.contracts, *(PROJECT / folder for folder in folders))
         path = os.pathsep.join(str(root) for root in roots)
         conf = {
             "spark.master": self.master,
