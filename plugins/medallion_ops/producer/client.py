@@ -157,12 +157,16 @@ def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
         return KafkaAdminClient(**kafka_client_options(settings))
 
 
-def open_producer(settings: KafkaSettings, max_request_bytes: int = MAX_REQUEST_BYTES) -> KafkaProducer:
-    """A connected idempotent producer that waits for all replicas; close it.
+def open_producer(
+    settings: KafkaSettings, max_request_bytes: int = MAX_REQUEST_BYTES, *, one_by_one: bool = False
+) -> KafkaProducer:
+    """A connected producer that waits for all replicas, idempotent unless `one_by_one`; close it.
 
     Args:
         settings: The broker.
         max_request_bytes: Largest record that is sent, its framing included.
+        one_by_one: Whether each record is a batch of its own: a broker that finds one too large refuses the
+            whole batch, and says of no record that it is the one.
 
     Raises:
         ServiceUnavailable: No broker answers in 15 s, or it refuses the login.
@@ -171,13 +175,16 @@ def open_producer(settings: KafkaSettings, max_request_bytes: int = MAX_REQUEST_
         return KafkaProducer(
             **kafka_client_options(settings),
             acks="all",
-            enable_idempotence=True,
+            # An idempotent client gives up all that is under way when the broker refuses one record; without,
+            # a retry may store a record twice, which the stream takes for the duplicate it is.
+            enable_idempotence=not one_by_one,
+            max_in_flight_requests_per_connection=1 if one_by_one else 5,
             allow_auto_create_topics=False,
             max_request_size=max_request_bytes,
             max_block_ms=CONNECT_MS,
             delivery_timeout_ms=DELIVERY_MS,
             # Event Hubs takes no compressed batches from this client. Larger batches that may wait a moment
             # make one producer twice as fast.
-            linger_ms=20,
-            batch_size=min(128 * 1024, max_request_bytes),
+            linger_ms=0 if one_by_one else 20,
+            batch_size=0 if one_by_one else min(128 * 1024, max_request_bytes),
         )

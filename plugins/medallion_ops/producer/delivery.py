@@ -69,7 +69,7 @@ class Delivery:
         self._settings = settings
         self._topic = topic
         self._on_too_large = on_too_large
-        self._producer = open_producer(settings, max_request_bytes)
+        self._producer = open_producer(settings, max_request_bytes, one_by_one=on_too_large is not None)
         with broker_errors(settings):
             partitions = sorted(self._producer.partitions_for(topic))
         self._keyless = cycle(partitions)

@@ -26,7 +26,7 @@ from medallion_ops.producer.delivery import Delivery, _by_key
 from medallion_ops.producer.parameters import Parameters, Source
 from medallion_ops.producer.plan import plan
 from medallion_ops.producer.raw import send_raw
-from medallion_ops.producer.records import MAX_REQUEST_BYTES, Record
+from medallion_ops.producer.records import Record
 from medallion_ops.producer.sending import Run
 from medallion_ops.producer.topic import create_topic, describe_topic, require_topic
 from medallion_ops.settings import KafkaSettings
@@ -191,7 +191,7 @@ class TestRaw:
         self, kafka: KafkaSettings, fresh_topic: str, reader: Any
     ) -> None:
         with pytest.raises(ServiceUnavailable, match=r"acknowledged \d of \d records"):
-            send_raw(kafka, fresh_topic, [Record(b"A", b"1"), Record(b"A", b"x" * (MAX_REQUEST_BYTES + 1))])
+            send_raw(kafka, fresh_topic, [Record(b"A", b"1"), Record(b"A", b"x" * 2_000_000)])
         assert [each.value for each in reader.records(fresh_topic)] == [b"1"]
 
     @pytest.mark.parametrize("largest", [2_000, 3_000_000])
