@@ -40,6 +40,9 @@ from medallion_store.rejected_rows import count_rejected, reject_rows, sets_that
 if TYPE_CHECKING:
     import psycopg
 
+DECISION_MINUTES = 45
+"""How long a person may answer the gate's question."""
+
 
 class Option(StrEnum):
     """The ways out of a failed gate, as the Airflow UI shows them."""

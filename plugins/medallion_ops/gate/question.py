@@ -15,10 +15,18 @@ from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from medallion_contracts.errors import GoldError
 from medallion_contracts.loader import load_dataset
-from medallion_ops.gate.decision import Decision, Option, answer, ask, options_for, question_about
+from medallion_ops.gate.decision import (
+    DECISION_MINUTES,
+    Decision,
+    Option,
+    answer,
+    ask,
+    options_for,
+    question_about,
+)
 from medallion_ops.gate.episodes import note_question
 from medallion_ops.gate.mails import in_markdown
-from medallion_ops.gold.tasks import DECISION_MINUTES, decision_links, set_of_run
+from medallion_ops.gold.tasks import decision_links, set_of_run
 from medallion_ops.settings import GoldSettings
 from medallion_store.postgres import gold_connection
 

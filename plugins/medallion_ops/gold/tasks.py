@@ -18,7 +18,13 @@ from medallion_contracts.loader import load_dataset
 from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
 from medallion_ops.gate import episodes, mails
-from medallion_ops.gate.decision import exclusion_decided, options_for, reject_failing_rows, was_asked
+from medallion_ops.gate.decision import (
+    DECISION_MINUTES,
+    exclusion_decided,
+    options_for,
+    reject_failing_rows,
+    was_asked,
+)
 from medallion_ops.gate.docs_location import docs_address, page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
@@ -38,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DECISION_MINUTES = 45
 DECIDE = "decide"
 """Task id of the question to a person; mails link to it."""
 

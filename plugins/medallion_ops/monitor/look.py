@@ -6,7 +6,7 @@ Every part is asked on its own and may fail on its own: what does not answer bec
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_contracts.model import Dataset
 from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
+from medallion_ops.gate.decision import DECISION_MINUTES
 from medallion_ops.monitor import host_view, incidents, lake_facts, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
 from medallion_ops.monitor.kafka_view import backlog
@@ -31,7 +32,9 @@ from medallion_ops.monitor.observation import (
 )
 from medallion_ops.monitor.rules import Problem, problems
 from medallion_ops.settings import Settings
+from medallion_ops.streaming.decision import mailable_error
 from medallion_store.control_files import control_files
+from medallion_store.gold_catalogue import last_publication
 from medallion_store.heartbeat import WORKING, heartbeat_age
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 5
-DECISION_MINUTES = 45
 
 
 @dataclass
@@ -149,8 +151,8 @@ def _observe(
     stream = replace(stream, latency_p95=news.latency_p95, silence=silence)
     gold = _gold(connection, dataset.name, airflow, now)
     with failed.part("the lake"):
-        published = _published_version(connection, dataset.name)
-        pending = oldest_pending(paths.silver, storage, published)
+        last = last_publication(connection, dataset.name)
+        pending = oldest_pending(paths.silver, storage, last.to_version if last else None)
         gold = replace(gold, pending_age=(now - pending).total_seconds() if pending else 0.0)
     # A first look has no past to count as news: a year of losses is no incident of today.
     new = news.counts if after is not None else Counts()
@@ -192,15 +194,8 @@ def _control_files(settings: Settings, paths: LakePaths, now: datetime) -> Strea
         batch_idle=heartbeat.get("idle_seconds") if working else None,
         stop_request_age=(age_seconds(stop.at, now) or 0.0) if stop and is_stopped else None,
         stop_requested_by=stop.owner if stop and is_stopped else None,
-        failure=None if failure is None else _shown(failure),
+        failure=None if failure is None else mailable_error(str(failure.get("error"))),
     )
-
-
-def _shown(failure: Mapping[str, Any]) -> str:
-    """What a mail may say of it: a library's message may quote a record, its class does not."""
-    text = str(failure.get("error"))
-    kind = text.partition(":")[0]
-    return f"{kind} (more in failure.json)" if kind.endswith(("Error", "Exception")) else text
 
 
 def _gold(
@@ -222,17 +217,9 @@ def _gold(
     )
 
 
-def _published_version(connection: psycopg.Connection, dataset: str) -> int | None:
-    row = connection.execute(
-        "SELECT to_version FROM gold.publications WHERE dataset = %s ORDER BY publication_id DESC LIMIT 1",
-        [dataset],
-    ).fetchone()
-    return None if row is None else int(row[0])
-
-
-def describe(found: list[Problem], names: Callable[[], tuple[str, ...]] = dataset_names) -> dict[str, Any]:
+def describe(found: list[Problem]) -> dict[str, Any]:
     """The summary of a look for the task's log and XCom: codes only, no text from data."""
     return {
-        "datasets": list(names()),
+        "datasets": list(dataset_names()),
         "problems": sorted({f"{one.dataset}:{one.code}" if one.dataset else one.code for one in found}),
     }

@@ -170,7 +170,7 @@ def _ended_driver(seen: Observation, submission: Submission, status: DriverStatu
     if status.state == "FINISHED" and (is_asked or _said_stopped(seen, submission)):
         return Verdict(Step.END, f"driver {status.driver_id} stopped as requested", status.driver_id, True)
     if failure is not None and is_reported:
-        batch, error = failure.get("batch_id"), _mailable(str(failure.get("error")))
+        batch, error = failure.get("batch_id"), mailable_error(str(failure.get("error")))
         what = "cannot start" if batch is None else f"gave up at batch {batch}"
         reason = f"driver {status.driver_id} {what}: {error}"
         return Verdict(Step.END, reason, status.driver_id)
@@ -188,7 +188,7 @@ def _said_stopped(seen: Observation, submission: Submission) -> bool:
     return (_own_heartbeat(seen, submission) or {}).get("state") == STOPPED
 
 
-def _mailable(error: str) -> str:
+def mailable_error(error: str) -> str:
     """What a mail may say of it: a library's message may quote a record, its class does not."""
     kind = error.partition(":")[0]
     return f"{kind} (more in failure.json)" if kind.endswith(("Error", "Exception")) else error
