@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deltalake.fs import DeltaStorageHandler
 
 _FIRST_LOOK = 100
-"""Commits of a table that was never published from: is there any with rows?"""
+"""Commits of a table that was never published from, to see whether one has rows."""
 
 
 def silver_state(

@@ -35,7 +35,7 @@ STALE_STREAM_SECONDS = 15
 """The same between two streams of a lake: the other one is this stream's former self, killed."""
 _LOOK_SECONDS = 1
 _UNREADABLE_SECONDS = 2
-"""What is no JSON for so long never was: a release before this one replaced files in two steps."""
+"""Seconds that a reader waits for JSON: the previous release replaced files in two steps."""
 
 log = logging.getLogger(__name__)
 

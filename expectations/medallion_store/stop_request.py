@@ -20,7 +20,7 @@ from medallion_store.lake_paths import LakePaths
 from medallion_store.utc_time import age_seconds, utc_text
 
 FORGOTTEN_AFTER = timedelta(hours=3)
-"""Longer than any rebuild or repair takes: a request that stands for so long was probably forgotten."""
+"""Longer than any rebuild or repair takes: a request that stands longer was probably forgotten."""
 _MOST_TRIES = 5
 
 

@@ -88,7 +88,7 @@ class Postgres:
             )
 
     def limit_idle_transactions(self, role: str, seconds: int) -> None:
-        """Have the server end a session of the role that has a transaction open and does nothing for so long.
+        """End sessions of the role that keep a transaction open and idle for this many seconds.
 
         A process that was stopped or cut off in the middle of a transaction keeps its locks otherwise.
         """
