@@ -11,8 +11,9 @@ import sys
 from datetime import UTC, datetime
 
 from medallion_contracts.errors import MedallionError, ParameterError
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Dataset
+from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.settings import GoldSettings
 from medallion_store.postgres import gold_connection
 from medallion_store.rejected_rows import RejectedRow, rejected_rows, release_row
@@ -25,9 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Rows kept out of gold by a decision to publish without the failing rows. "
         "The database is that of MEDALLION_GOLD_DSN.",
     )
-    parser.add_argument(
-        "--dataset", choices=dataset_names(), default="customers", help="default: %(default)s"
-    )
+    add_dataset_argument(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the rows left out now, one JSON object a line")
     release = commands.add_parser(

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from medallion_contracts.errors import SettingsError
 from medallion_ops import setting_fields as f
+from medallion_ops.dataset_settings import DatasetSettings
 from medallion_ops.keep_settings import KeepSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import MonitorSettings
@@ -377,6 +378,7 @@ class AlertSettings(f.Section):
 
 
 SECTIONS: Mapping[str, type[f.Section]] = {
+    "datasets": DatasetSettings,
     "kafka": KafkaSettings,
     "lake": LakeSettings,
     "spark": SparkSettings,
@@ -395,6 +397,7 @@ SECTIONS: Mapping[str, type[f.Section]] = {
 class Settings:
     """All settings."""
 
+    datasets: DatasetSettings
     kafka: KafkaSettings
     lake: LakeSettings
     spark: SparkSettings

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from medallion_contracts.errors import ParameterError, ServiceUnavailable, SourceError
+from medallion_contracts.loader import dataset_names
 from medallion_ops.alerts.failures import mail_failure, mail_unfinished_run
 from medallion_ops.dag_defaults import OWNER, TAG
 from medallion_ops.task_start import refuse_unknown
@@ -23,21 +24,17 @@ from .conftest import DAGS
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
 
-REGISTER = {
-    "customers_gold",
-    "customers_producer",
-    "customers_rebuild",
-    "customers_replay",
-    "customers_streaming",
-    "lake_maintenance",
-    "platform_monitor",
-}
-"""Every DAG of the platform; each has a file of its name."""
+A_DATASET = ("gold", "producer", "rebuild", "replay", "streaming")
+"""Files that make a DAG for each dataset, named <dataset>_<kind>."""
+FOR_ALL = ("lake_maintenance", "platform_monitor")
+"""Files with one DAG for all datasets, of their name."""
+REGISTER = {f"{dataset}_{kind}" for dataset in dataset_names() for kind in A_DATASET} | {*FOR_ALL}
+"""Every DAG of the platform."""
 
-SILENT = {"customers_gold.keep_blocked", "platform_monitor.look"}
+SILENT = {*(f"{dataset}_gold.keep_blocked" for dataset in dataset_names()), "platform_monitor.look"}
 """Failures that are mailed otherwise: once for a blocked episode, once by the watcher outside Airflow."""
 
-BY_PROGRESS = {"customers_producer", "customers_streaming"}
+BY_PROGRESS = {f"{dataset}_{kind}" for dataset in dataset_names() for kind in ("producer", "streaming")}
 """DAGs whose one task may run for ever as long as it gets on: it watches that itself."""
 
 HEAVY = (
@@ -50,10 +47,29 @@ def test_every_file_parses_without_settings_or_services(dag_bag: DagBag) -> None
     assert not dag_bag.import_errors, "mend these files; settings are read when a task runs, not before"
 
 
-def test_every_dag_is_registered_and_has_a_file_of_its_name(dag_bag: DagBag) -> None:
+def test_one_file_a_kind_makes_a_dag_for_each_dataset(dag_bag: DagBag) -> None:
     files = {path.stem for path in DAGS.glob("*.py")}
-    assert set(dag_bag.dags) == files, "name the file after its one DAG"
-    assert set(dag_bag.dags) == REGISTER, "add the new DAG to REGISTER here and to the README's table"
+    assert files == {*A_DATASET, *FOR_ALL}, "name the file after its kind, and add it here and to the README"
+    assert set(dag_bag.dags) == REGISTER, "add the new DAG here and to the README's table"
+    for dag_id, dag in dag_bag.dags.items():
+        dataset, _, kind = dag_id.rpartition("_")
+        wanted = dag_id if dag_id in FOR_ALL else kind
+        assert dag.fileloc.endswith(f"/{wanted}.py"), dag_id
+        assert dag_id in FOR_ALL or dataset in dag.tags, f"{dag_id}: tag it with its dataset"
+
+
+@pytest.mark.parametrize("kind", ["gold", "lake_maintenance"])
+def test_a_setting_chooses_which_datasets_have_dags(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("MEDALLION_DATASETS", "customers")
+    chosen = DagBag(DAGS / f"{kind}.py")
+    assert not chosen.import_errors
+    assert set(chosen.dags) == {"customers_gold" if kind == "gold" else kind}
+    groups = {task.task_id.partition(".")[0] for dag in chosen.dags.values() for task in dag.tasks}
+    assert groups.isdisjoint({*dataset_names()} - {"customers"})
+    monkeypatch.setenv("MEDALLION_DATASETS", "customers, orders")
+    assert "MEDALLION_DATASETS" in str(DagBag(DAGS / f"{kind}.py").import_errors)
 
 
 def test_dags_say_what_they_are_and_whose(dag_bag: DagBag) -> None:

@@ -8,7 +8,8 @@ import logging
 import sys
 
 from medallion_contracts.errors import MedallionError, StaleStaging
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
+from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.settings import GoldSettings
 
 EXIT_STALE = 3
@@ -26,9 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         "other reason why there is no verdict.",
     )
     parser.add_argument("--set-id", type=int, required=True, help="the set, see staging.manifests")
-    parser.add_argument(
-        "--dataset", choices=dataset_names(), default="customers", help="default: %(default)s"
-    )
+    add_dataset_argument(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("medallion_ops").setLevel(logging.INFO)

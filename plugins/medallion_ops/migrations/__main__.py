@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from medallion_contracts.errors import MedallionError
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
+from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.settings import GoldSettings
 
@@ -20,9 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="Needs a login that is medallion_writer or may act as it; the first run creates the roles and "
         "therefore needs CREATEROLE, unless an administrator made them.",
     )
-    parser.add_argument(
-        "--dataset", choices=dataset_names(), default="customers", help="default: %(default)s"
-    )
+    add_dataset_argument(parser)
     options = parser.parse_args(arguments)
     try:
         done = migrate(GoldSettings.from_environment().dsn, load_dataset(options.dataset))

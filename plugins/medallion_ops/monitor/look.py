@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.errors import MedallionError
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Dataset
 from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
+from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.decision import DECISION_MINUTES
 from medallion_ops.monitor import host_view, incidents, lake_facts, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
@@ -79,7 +80,7 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
     """
     now = now or datetime.now(UTC)
     failed = _Unreachable()
-    names = dataset_names()
+    names = datasets_that_run()
     airflow: AirflowView | None = None
     with failed.part("Airflow's API"):
         airflow = airflow_view(_must_run(names), [f"{name}_gold" for name in names])
@@ -220,6 +221,6 @@ def _gold(
 def describe(found: list[Problem]) -> dict[str, Any]:
     """The summary of a look for the task's log and XCom: codes only, no text from data."""
     return {
-        "datasets": list(dataset_names()),
+        "datasets": list(datasets_that_run()),
         "problems": sorted({f"{one.dataset}:{one.code}" if one.dataset else one.code for one in found}),
     }

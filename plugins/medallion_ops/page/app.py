@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from medallion_contracts.errors import MedallionError
-from medallion_contracts.loader import dataset_names
+from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.docs_location import DOCS_FOLDER
 from medallion_ops.page import changes, views
 from medallion_ops.page.access import Editor, Reader, has_token, may_edit, may_start, reader
@@ -80,8 +80,8 @@ def _failed(request: Request, error: Exception) -> Response:
 def frame(user: Reader) -> HTMLResponse:
     """The page without its parts."""
     parts = [(name, title) for name, (title, _) in views.PARTS.items()]
-    replays = [name for name in dataset_names() if may_start(user, f"{name}_replay")]
-    context = {"parts": parts, "datasets": dataset_names(), "replays": replays, "hours": views.HOURS}
+    replays = [name for name in datasets_that_run() if may_start(user, f"{name}_replay")]
+    context = {"parts": parts, "datasets": datasets_that_run(), "replays": replays, "hours": views.HOURS}
     return HTMLResponse(render("page", context))
 
 
@@ -102,7 +102,7 @@ def part(name: str, user: Reader) -> HTMLResponse:
 @pages.get("/charts/{dataset}")
 def chart(dataset: str) -> dict[str, Any]:
     """Lag and throughput of a dataset."""
-    if dataset not in dataset_names():
+    if dataset not in datasets_that_run():
         raise HTTPException(404, "There is no such dataset.")
     with reading() as gold:
         return views.chart(gold, dataset)
@@ -147,7 +147,7 @@ def maintenance(
     hours: Annotated[float, Form(gt=0, le=168)] = 1,
 ) -> dict[str, str]:
     """Plan work from now on."""
-    if dataset and dataset not in dataset_names():
+    if dataset and dataset not in datasets_that_run():
         raise HTTPException(404, "There is no such dataset.")
     return {"done": changes.plan_maintenance(dataset, user.get_name(), hours, reason)}
 

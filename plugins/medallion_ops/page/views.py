@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
+from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.docs_location import DOCS_FOLDER
 from medallion_ops.gate.docs_location import page as docs_page
 from medallion_ops.monitor.limits import ServiceLevels, service_levels
@@ -28,7 +29,7 @@ def overview(reading: Reading) -> Context:
     samples, hours = queries.newest_samples(reading), queries.last_hour(reading)
     written, counted = queries.gold_last_hour(reading), queries.table_rows(reading)
     shown = []
-    for name in dataset_names():
+    for name in datasets_that_run():
         counts = {
             (row["layer"], row["table_name"]): (row["row_count"], row["counted_at"])
             for row in counted
@@ -60,7 +61,7 @@ def incidents(reading: Reading) -> Context:
         "opened": [one for one in found if one["closed_at"] is None],
         "closed": [one for one in found if one["closed_at"] is not None],
         "windows": queries.maintenance_windows(reading),
-        "datasets": dataset_names(),
+        "datasets": datasets_that_run(),
     }
 
 
@@ -104,7 +105,7 @@ def publications(reading: Reading) -> Context:
 
 
 def _each(of: Callable[[str], Context]) -> Context:
-    return {"datasets": [{"name": name} | of(name) for name in dataset_names()]}
+    return {"datasets": [{"name": name} | of(name) for name in datasets_that_run()]}
 
 
 PARTS: Mapping[str, tuple[str, Callable[[Reading], Context]]] = {

@@ -14,7 +14,8 @@ from threading import Event
 from types import FrameType
 
 from medallion_contracts.errors import MedallionError, ParameterError
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
+from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.producer.parameters import Parameters, Source, amount
 from medallion_ops.settings import KafkaSettings, StreamSettings
 
@@ -124,12 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         "the event's field names, sent as it is; synthetic: made-up customers",
     )
     source.add_argument("--file", type=Path, metavar="PATH", help="the file of telco, csv or jsonl")
-    source.add_argument(
-        "--dataset",
-        choices=dataset_names(),
-        default="customers",
-        help="whose contract and topic (default: %(default)s)",
-    )
+    add_dataset_argument(source)
     source.add_argument(
         "--count", type=int, metavar="N", help="events to send (default: the whole file; synthetic: no end)"
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from medallion_contracts.errors import ParameterError
+from medallion_contracts.loader import dataset_names
 from medallion_contracts.reasons import FUTURE_TOLERANCE
 
 MAX_COUNT = 100_000_000
@@ -47,7 +48,7 @@ class Parameters:
         source: Where events come from.
         file: The file of a file source.
         folder: What the file must be in; None for anywhere.
-        dataset: Whose contract and topic.
+        dataset: Whose contract and topic; by default the first of all.
         rate: Records per second at most; None for as fast as possible.
         count: Events to send, without the broken, duplicated and late ones; None for the whole source.
         loop: Begin again at the end of a file, until `count` or until stopped.
@@ -64,7 +65,7 @@ class Parameters:
     source: Source
     file: Path | None = None
     folder: Path | None = None
-    dataset: str = "customers"
+    dataset: str = field(default_factory=lambda: dataset_names()[0])
     rate: float | None = None
     count: int | None = None
     loop: bool = False

@@ -7,15 +7,14 @@ from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
-from medallion_contracts.errors import SourceError
+from medallion_contracts.errors import ParameterError, SourceError
 from medallion_contracts.model import Dataset
 from medallion_ops.producer.event_files import CsvEvents, JsonLines
 from medallion_ops.producer.faults import Breaker, Shares, encode, late_by
 from medallion_ops.producer.files import FileSource
+from medallion_ops.producer.mappings import mapping_of, sources_of
 from medallion_ops.producer.parameters import Parameters, Source
 from medallion_ops.producer.records import Planned, Record
-from medallion_ops.producer.synthetic import SyntheticCustomers
-from medallion_ops.producer.telco import TelcoTable
 from medallion_ops.producer.timeline import as_text, live, spread_until
 from medallion_ops.producer.undated_event import UndatedEvent
 
@@ -32,14 +31,20 @@ def plan(parameters: Parameters, dataset: Dataset, watermark: timedelta) -> Iter
         watermark: The stream's; late versions are dated before it.
 
     Raises:
+        ParameterError: The dataset has no such source.
         SourceError: The file cannot be read or holds rows that are no events.
     """
-    if parameters.file is None:
-        made = islice(SyntheticCustomers(parameters.seed, parameters.customers), parameters.count)
-        return _dated(made, parameters.count, parameters, dataset, watermark)
-    if parameters.source is Source.TELCO:
-        rows, events = _repeated(TelcoTable(parameters.file, parameters.seed, parameters.folder), parameters)
+    mapping = mapping_of(dataset.name)
+    if mapping is not None and parameters.source in mapping.SOURCES:
+        if parameters.source is Source.SYNTHETIC:
+            made = islice(mapping.made_up(parameters), parameters.count)
+            return _dated(made, parameters.count, parameters, dataset, watermark)
+        rows, events = _repeated(mapping.telco_table(parameters), parameters)
         return _dated(rows, events, parameters, dataset, watermark)
+    if parameters.file is None or not parameters.source.is_sent_as_it_is:
+        known = ", ".join(sources_of(dataset.name))
+        problem = f"source: {dataset.name} has no {parameters.source}, only {known}"
+        raise ParameterError("the producer's parameters are not valid", [problem])
     reader = CsvEvents if parameters.source is Source.CSV else JsonLines
     return _repeated(reader(parameters.file, dataset, parameters.folder), parameters)[0]
 

@@ -9,7 +9,8 @@ import sys
 from dataclasses import asdict
 
 from medallion_contracts.errors import MedallionError
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.loader import load_dataset
+from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.gold.publication import publish_set
 from medallion_ops.settings import GoldSettings
 
@@ -24,9 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="The database is that of MEDALLION_GOLD_DSN.",
     )
     parser.add_argument("--set-id", type=int, required=True, help="the set, see staging.manifests")
-    parser.add_argument(
-        "--dataset", choices=dataset_names(), default="customers", help="default: %(default)s"
-    )
+    add_dataset_argument(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import ParameterError
+from medallion_contracts.loader import dataset_names
 from medallion_spark.session.secrets import required_secret
 from medallion_store.lake_login import LakeLogin
 
@@ -75,7 +76,10 @@ def add_lake_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that `lake_access` reads."""
     group = parser.add_argument_group("lake")
     group.add_argument(
-        "--dataset", default="customers", help="dataset, by its contracts (default: %(default)s)"
+        "--dataset",
+        choices=dataset_names(),
+        default=dataset_names()[0],
+        help="dataset, by its contracts (default: %(default)s)",
     )
     group.add_argument(
         "--lake-uri", required=True, help="folder, or abfss://<container>@<account>.dfs.core.windows.net"

@@ -16,10 +16,10 @@ import pytest
 from medallion_contracts.errors import SourceError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.producer.event_files import CsvEvents, JsonLines
+from medallion_ops.producer.mappings.customers import TelcoCustomers
 from medallion_ops.producer.parameters import Parameters, Source
 from medallion_ops.producer.plan import plan
 from medallion_ops.producer.source_file import SourceFile
-from medallion_ops.producer.telco import TelcoTable
 
 MARKED = "marked-5ecret"
 CUSTOMERS = load_dataset("customers")
@@ -153,7 +153,7 @@ def test_no_message_quotes_a_file_without_a_header_or_one_that_is_damaged(
 ) -> None:
     (tmp_path / "file").write_bytes(content.encode("latin-1"))
     for source in (
-        TelcoTable(Path("file"), 0, tmp_path),
+        TelcoCustomers(Path("file"), 0, tmp_path),
         CsvEvents(Path("file"), CUSTOMERS, tmp_path),
         JsonLines(Path("file"), CUSTOMERS, tmp_path),
     ):

@@ -11,9 +11,9 @@ from medallion_contracts.errors import SourceError
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.loader import load_dataset
 from medallion_ops.producer.faults import encode
+from medallion_ops.producer.mappings.customers import TelcoCustomers
 from medallion_ops.producer.names import People
 from medallion_ops.producer.synthetic import SyntheticCustomers
-from medallion_ops.producer.telco import TelcoTable
 
 TELCO = Path(__file__).parents[3] / "docker" / "local" / "data" / "telco-customer-churn.csv"
 HEADER, FIRST, SECOND = TELCO.read_text().splitlines()[:3]
@@ -28,7 +28,7 @@ def table(tmp_path: Path) -> Path:
 
 class TestTelcoTable:
     def test_the_real_table_becomes_one_valid_event_a_customer_with_the_values_of_the_file(self) -> None:
-        source = TelcoTable(TELCO, seed=0)
+        source = TelcoCustomers(TELCO, seed=0)
         assert source.check() == 7043
         with TELCO.open(newline="") as lines:
             for row, made in zip(csv.DictReader(lines), source, strict=True):
@@ -56,7 +56,7 @@ class TestTelcoTable:
         bad = FIRST.replace(",0,Yes,", ",2,Maybe,").replace("29.85,29.85", "29.855,n/a")
         table.write_text("\n".join([HEADER, FIRST, bad, SECOND + ",extra"]))
         with pytest.raises(SourceError) as error:
-            TelcoTable(table, seed=0).check()
+            TelcoCustomers(table, seed=0).check()
         assert error.value.problems == (
             "line 3: SeniorCitizen must be 1 or 0",
             "line 3: Partner must be Yes or No",
@@ -68,7 +68,7 @@ class TestTelcoTable:
     def test_many_problems_are_counted_not_listed(self, table: Path) -> None:
         table.write_text("\n".join([HEADER, *[FIRST + ",extra"] * 500]))
         with pytest.raises(SourceError) as error:
-            TelcoTable(table, seed=0).check()
+            TelcoCustomers(table, seed=0).check()
         assert error.value.problems[-1] == "... and 480 more"
 
     @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ class TestTelcoTable:
     def test_what_is_no_telco_table_is_refused(self, table: Path, content: bytes, problem: str) -> None:
         table.write_bytes(content)
         with pytest.raises(SourceError, match=problem):
-            TelcoTable(table, seed=0).check()
+            TelcoCustomers(table, seed=0).check()
 
     def test_a_missing_file_or_a_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=r"none\.csv cannot be read:\n.*No such file"):
-            TelcoTable(tmp_path / "none.csv", seed=0).check()
+            TelcoCustomers(tmp_path / "none.csv", seed=0).check()
         with pytest.raises(SourceError, match="Is a directory"):
-            TelcoTable(tmp_path, seed=0).check()
+            TelcoCustomers(tmp_path, seed=0).check()
 
     def test_a_file_that_changed_after_its_check_ends_the_run(self, table: Path) -> None:
         table.write_text(f"{HEADER}\n{FIRST}\n")
-        source = TelcoTable(table, seed=0)
+        source = TelcoCustomers(table, seed=0)
         source.check()
         table.write_text(f"{HEADER}\n{FIRST},extra\n")
         with pytest.raises(SourceError, match="changed while it was sent"):
