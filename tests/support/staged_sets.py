@@ -192,6 +192,9 @@ def _fill(connection: psycopg.Connection, set_id: int) -> None:
     for scope in scopes(DATASET):
         target = f"{STAGING}.{staging_name(set_id, scope.name)}"
         connection.execute(f"CREATE UNLOGGED TABLE {target} AS {lists[scope.name]}".encode())
+        # As the job does: without the key, looking a version up reads the whole list each time.
+        connection.execute(f"ALTER TABLE {target} ADD PRIMARY KEY ({columns(scope.column_names)})".encode())
+        connection.execute(f"ANALYZE {target}".encode())
 
 
 _HISTORY = """
