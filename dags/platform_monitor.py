@@ -18,12 +18,15 @@ holds them against the service levels of the contracts (`slaProperties`). What i
 **incident**: one mail when it opens, one a day while it stays open, one when it is over. `audit.incidents`
 keeps them.
 
+What to do about each kind of incident: [the runbook](/medallion/runbook), where its mail leads, too.
+
 - `python -m medallion_ops.incidents list`: what is open; `acknowledge 7` ends its reminders,
   `mute 7 --hours 4` its mails, `window --hours 2 --reason "..."` holds back all mails during planned work.
 - `python -m medallion_ops.monitor`: one look by hand.
 
 It has a slot of its own (pool `monitor`), so it runs while every other slot is taken. **When it fails** data
-flows on, but problems may go unnoticed: see the task's log.
+flows on, but problems may go unnoticed: the watcher outside Airflow (`python -m medallion_ops.watch`) mails
+that it is silent; see the task's log.
 """
 
 # A monitor that fails fails every two minutes: the watcher outside Airflow notifies people, once.

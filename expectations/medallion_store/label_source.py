@@ -8,6 +8,7 @@ hosts with commas.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -95,6 +96,54 @@ def label_source_version(
             return _remote_file_version(source, storage_options)
         return _file_version(Path(source.removeprefix("file://")))
     return _delta_version(source, storage_options)
+
+
+def label_source_problem(
+    source: str | None, storage_options: Mapping[str, str], ask_postgres: AskPostgres
+) -> str | None:
+    """Why an enrichment source cannot be read, without reading it.
+
+    Args:
+        source: as `MEDALLION_CHURN_SOURCE` has it.
+        storage_options: how `deltalake` logs in to the lake; empty for a folder.
+        ask_postgres: asks a database, with its login.
+
+    Returns:
+        None when it is there, or is a database that cannot be asked from here.
+    """
+    if source is None:
+        return None
+    if is_jdbc(source):
+        url, table = jdbc_table(source)
+        parameters = _libpq_of_jdbc(url)
+        if parameters is None or not _PLAIN_NAME.fullmatch(table or ""):
+            return None
+        asked = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS one"  # noqa: S608 - a plain name
+        answer = ask_postgres(parameters, asked)
+        return None if answer else f"{without_login(source)} does not answer, or has no such table"
+    if not is_csv(source):
+        is_there = _delta_version(source, storage_options) is not None
+        return None if is_there else f"{without_login(source)} is no Delta table that can be opened"
+    is_there = _has_remote_file(source, storage_options) if _is_remote(source) else _has_file(source)
+    return None if is_there else f"{without_login(source)} is no file that can be read"
+
+
+def _has_file(source: str) -> bool:
+    path = Path(source.removeprefix("file://"))
+    return path.is_file() and os.access(path, os.R_OK)
+
+
+def _has_remote_file(source: str, storage_options: Mapping[str, str]) -> bool:
+    from deltalake.exceptions import DeltaError
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow.fs import FileType, PyFileSystem
+
+    folder, _, name = source.rpartition("/")
+    try:
+        files = PyFileSystem(DeltaStorageHandler(folder, dict(storage_options)))
+        return bool(files.get_file_info(name).type == FileType.File)
+    except (DeltaError, OSError):
+        return False
 
 
 def _is_remote(source: str) -> bool:

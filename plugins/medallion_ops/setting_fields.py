@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -69,6 +70,20 @@ def numbers_by_name(value: str) -> tuple[tuple[str, float], ...]:
         if not equals or not name.strip():
             raise ValueError("must be name=number, several separated by commas")
     return tuple(numbers.items())
+
+
+def dates_by_name(value: str) -> tuple[tuple[str, date], ...]:
+    """`name=YYYY-MM-DD`, several separated by commas."""
+    dates: dict[str, date] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, day = part.rpartition("=")
+        try:
+            dates[name.strip()] = date.fromisoformat(day.strip())
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise ValueError("must be name=YYYY-MM-DD, several separated by commas")
+    return tuple(dates.items())
 
 
 def flag(value: str) -> bool:

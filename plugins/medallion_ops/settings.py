@@ -24,6 +24,7 @@ from medallion_ops.keep_settings import KeepSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.page.settings import PageSettings
+from medallion_ops.watch.settings import WatchSettings
 from medallion_store.label_source import has_login
 from medallion_store.lake_login import LakeLogin
 from medallion_store.secret import Secret
@@ -388,6 +389,7 @@ SECTIONS: Mapping[str, type[f.Section]] = {
     "alerts": AlertSettings,
     "limits": LimitSettings,
     "monitor": MonitorSettings,
+    "watch": WatchSettings,
     "page": PageSettings,
     "keep": KeepSettings,
 }
@@ -407,6 +409,7 @@ class Settings:
     alerts: AlertSettings
     limits: LimitSettings
     monitor: MonitorSettings
+    watch: WatchSettings
     page: PageSettings
     keep: KeepSettings
 

@@ -21,8 +21,10 @@ from e2e.conftest import E2E_SECONDS, Platform
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.loader import load_dataset
 from medallion_stack import layout
+from medallion_stack.airflow import PARALLELISM
 from medallion_stack.report import Report
 from medallion_stack.stack import TELCO
+from medallion_stack.status import print_status
 from medallion_stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(E2E_SECONDS)
@@ -165,6 +167,33 @@ def test_no_process_of_airflow_may_keep_a_transaction_open(platform: Platform, d
     with psycopg.connect(platform.stack.airflow.database) as connection:
         limit = connection.execute("SHOW idle_in_transaction_session_timeout").fetchone()
     assert limit == ("2min",)
+
+
+def test_the_monitor_has_a_slot_of_its_own_and_finds_nothing_wrong(
+    platform: Platform, demo_report: Report
+) -> None:
+    assert platform.airflow.pool_slots("monitor") == 1
+    assert platform.airflow.pool_slots("default_pool") == PARALLELISM - 1
+    run = platform.run_dag("platform_monitor")
+    found = platform.airflow.result("platform_monitor", run, "look")
+    assert found["problems"] == []
+    with psycopg.connect(platform.settings["MEDALLION_GOLD_DSN"]) as connection:
+        canaries = connection.execute("SELECT shown_at IS NOT NULL FROM audit.canaries").fetchall()
+        watched = connection.execute("SELECT code FROM audit.incidents WHERE watch_key IS NOT NULL")
+        assert (canaries, watched.fetchall()) == ([(True,)], [])
+
+
+def test_the_status_shows_each_stream_beside_the_services(
+    platform: Platform, demo_report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert print_status(platform.stack.state)
+    lines = capsys.readouterr().out.splitlines()
+    [watcher] = [line for line in lines if line.startswith("watcher")]
+    assert "DOWN" not in watcher
+    header = next(place for place, line in enumerate(lines) if line.startswith("stream"))
+    name, state, *_ = lines[header + 1].split()
+    assert (name, state in ("waiting", "working")) == ("customers", True)
+    assert "records in" in lines[header + 1]
 
 
 def test_a_backfill_is_refused_on_every_dag(platform: Platform, demo_report: Report) -> None:

@@ -102,6 +102,7 @@ def test_problems_of_all_sections_come_together() -> None:
         ("LAKE_URI", "abfss://account.dfs.core.windows.net", "abfss://<container>"),
         ("TRIGGER_SECONDS", "1.5", "whole number"),
         ("WATERMARK_MINUTES", "-1", "whole number"),
+        ("SECRETS_EXPIRE", "lake=tomorrow", "YYYY-MM-DD"),
         ("REJECT_UNKNOWN_FIELDS", "yes", "true or false"),
         ("ALERT_FROM", "a@b.c\nBcc: d@e.f", "mail"),
     ],

@@ -76,6 +76,10 @@ class AirflowClient:
         else:
             self._call("POST", "pools", {"name": name, **wanted})
 
+    def pool_slots(self, name: str) -> int:
+        """How many slots a pool has."""
+        return int(self._get(f"pools/{name}")["slots"])
+
     def trigger(self, dag_id: str, params: Mapping[str, object] | None = None) -> str:
         """Make a run of the DAG now; returns its run id."""
         run = self._call("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(params or {})})

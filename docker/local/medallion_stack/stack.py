@@ -27,6 +27,7 @@ from medallion_stack.postgres import Postgres
 from medallion_stack.process import ProcessTable, Service, kill_all
 from medallion_stack.spark import SparkCluster
 from medallion_stack.state import State
+from medallion_stack.watch import watcher_service
 
 TOPICS = ("customers", "customers_replay")
 TELCO = layout.PROJECT / "docker/local/data/telco-customer-churn.csv"
@@ -56,6 +57,7 @@ one open, with a lock on a run that then stands still."""
 # Later groups are what earlier ones need; Spark apart, see below.
 _STOP_ORDER = (
     (SUPERVISOR,),
+    ("watcher",),
     ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api-server"),
     # Before its worker: what the worker then stops stays in the master's memory, to be launched again.
     ("spark-master",),
@@ -127,6 +129,8 @@ class Stack:
             "MEDALLION_MAIL_DIR": str(mail.folder),
             "MEDALLION_ALERT_FROM": "medallion@medallion.example",
             "MEDALLION_ALERT_OUTBOX": str(folder / "outbox"),
+            "MEDALLION_CANARY_TO": "canary@medallion.example",
+            "MEDALLION_CANARY_MAILDIR": str(mail.folder),
             "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
             "MEDALLION_PRODUCER_DIR": str(folder / "incoming"),
         }
@@ -150,6 +154,7 @@ class Stack:
             self.spark.master(),
             self.spark.worker(),
             *self.airflow.services(),
+            watcher_service(self.airflow.environment(), self.state.folder / "outbox"),
         ]
 
     def up(self) -> None:
@@ -174,6 +179,7 @@ class Stack:
         client = AirflowClient.of(self.airflow.settings)
         client.set_pool(MONITOR_POOL, 1, "The monitor runs while every other slot is taken.")
         client.set_pool("default_pool", PARALLELISM - 1, "All tasks but the monitor.")
+        self._up(self.services()[-1])  # last: what it would find silent is up
 
     def _refuse_other_choices(self) -> None:
         # Services keep the environment they were started with, and the stream's driver its arguments.

@@ -10,6 +10,7 @@ from medallion_stack.console import say
 from medallion_stack.process import ProcessId, ProcessTable
 from medallion_stack.stack import SUPERVISOR, Stack, process_table
 from medallion_stack.state import State
+from medallion_stack.stream_status import stream_lines
 from medallion_stack.supervisor import restarts
 
 _MEBI = 2**20
@@ -49,6 +50,9 @@ def _lines(stack: Stack) -> Iterator[str]:
         yield _line(stack.processes, service.name, service.ready_on, again.get(service.name, 0))
     yield _line(stack.processes, SUPERVISOR, "", 0)
     yield f"{'all':<22} {'':>8} {stack_memory(stack.state) // _MEBI:>10}"
+    yield ""
+    broker_runs = stack.processes.find("broker") is not None
+    yield from stream_lines(stack.airflow.settings, broker_runs=broker_runs)
     yield ""
     yield f"Airflow       {stack.airflow.url}  (user and password in {stack.state.settings_file})"
     yield f"Spark         {stack.spark.web_url}"

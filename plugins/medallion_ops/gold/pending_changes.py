@@ -56,12 +56,12 @@ def next_write(settings: Settings, dataset: Dataset) -> Plan:
         excluded=excluded,
         labels=labels,
         source_version=label_source_version(
-            settings.gold.churn_source, storage, _AskWithLogin(settings.gold)
+            settings.gold.churn_source, storage, AskLabelSource(settings.gold)
         ),
     )
 
 
-class _AskWithLogin:
+class AskLabelSource:
     """Asks the database of the enrichment source, with the login of the settings."""
 
     def __init__(self, gold: GoldSettings) -> None:
@@ -75,6 +75,7 @@ class _AskWithLogin:
         }
 
     def __call__(self, parameters: Mapping[str, str], query: str) -> str | None:
+        """The value of a query, None without an answer."""
         import psycopg
 
         try:

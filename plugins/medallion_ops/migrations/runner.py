@@ -7,14 +7,14 @@ dropped is made again, and gold is computed from scratch where it lost rows by t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset
 from medallion_ops.migrations.contract_tables import own_relations, plan_schema_changes
 from medallion_ops.migrations.roles import act_as_writer, ensure_roles, grant_reading, take_over
-from medallion_ops.migrations.scripts import MIGRATIONS, apply_scripts, scripts, tables_of
+from medallion_ops.migrations.scripts import MIGRATIONS, apply_scripts, recorded, scripts, tables_of
 from medallion_ops.migrations.view_changes import ensure_views, make_way
 from medallion_ops.migrations.views import has_pii, views_of
 from medallion_store.postgres import gold_connection
@@ -62,6 +62,30 @@ def migrate(dsn: Secret, dataset: Dataset) -> tuple[str, ...]:
     for line in done:
         log.info("migration: %s", line)
     return tuple(done)
+
+
+def ensure_migrated(dsn: Secret, datasets: Iterable[Dataset]) -> bool:
+    """Bring the database forward if it has not had every script; gives whether it had to be.
+
+    For those who come before the first hour of gold, on a new platform or with new code.
+
+    Args:
+        dsn: of gold, as the writer.
+        datasets: whose tables are made, too.
+
+    Raises:
+        MigrationError: see `migrate`.
+        GoldError: see `migrate`.
+        ServiceUnavailable: Postgres does not answer.
+    """
+    with gold_connection(dsn) as connection:
+        [(is_there,)] = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [MIGRATIONS]).fetchall()
+        had = recorded(connection) if is_there else {}
+    if all(script.name in had for script in scripts()):
+        return False
+    for dataset in datasets:
+        migrate(dsn, dataset)
+    return True
 
 
 def _apply_contracts(connection: psycopg.Connection, dataset: Dataset) -> Iterator[str]:

@@ -44,6 +44,8 @@ def airflow_view(must_run: Iterable[str], gold_dags: Iterable[str]) -> AirflowVi
             client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
             dags = _get(client, "/api/v2/dags", {"limit": 100, "exclude_stale": "true", "paused": "true"})
             paused = {dag["dag_id"] for dag in dags["dags"]} & set(must_run)
+            # A DAG that no one has started yet was not paused by anyone.
+            paused = {dag_id for dag_id in paused if _has_run(client, dag_id)}
             running = {}
             for dag_id in gold_dags:
                 runs = _get(client, f"/api/v2/dags/{dag_id}/dagRuns", {"state": "running", "limit": 10})
@@ -56,6 +58,10 @@ def airflow_view(must_run: Iterable[str], gold_dags: Iterable[str]) -> AirflowVi
             f"connection {CONNECTION}"
         ) from None
     return AirflowView(tuple(sorted(paused)), running)
+
+
+def _has_run(client: Any, dag_id: str) -> bool:
+    return bool(_get(client, f"/api/v2/dags/{dag_id}/dagRuns", {"limit": 1}).get("total_entries"))
 
 
 def _get(client: Any, path: str, query: Mapping[str, Any]) -> dict[str, Any]:

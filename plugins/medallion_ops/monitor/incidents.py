@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medallion_contracts.errors import ParameterError
 from medallion_ops.alerts.alert import Alert, Level
-from medallion_ops.monitor.rules import Problem
+from medallion_ops.monitor.problem import Problem
 from medallion_ops.monitor.transitions import (
     REOPEN_WITHIN,
     Change,
@@ -60,7 +60,8 @@ def record_look(
 
 def _known(connection: psycopg.Connection, now: datetime) -> list[Incident]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM audit.incidents WHERE closed_at IS NULL OR closed_at > %s",
+        f"SELECT {_COLUMNS} FROM audit.incidents "
+        "WHERE watch_key IS NULL AND (closed_at IS NULL OR closed_at > %s)",
         [now - REOPEN_WITHIN],
     )
     return [
@@ -120,7 +121,7 @@ def _apply(connection: psycopg.Connection, change: Change, now: datetime) -> int
     return incident_id
 
 
-_LEADS = {Notice.OPENED: "", Notice.REMINDER: "Still: ", Notice.CLOSED: "Over: "}
+LEADS = {Notice.OPENED: "", Notice.REMINDER: "Still: ", Notice.CLOSED: "Over: "}
 
 
 def _alert(connection: psycopg.Connection, incident_id: int, notice: Notice, links: dict[str, str]) -> Alert:
@@ -134,7 +135,7 @@ def _alert(connection: psycopg.Connection, incident_id: int, notice: Notice, lin
     about = ": ".join(part for part in (dataset, code.replace("_", " "), subject) if part)
     is_over = notice is Notice.CLOSED
     return Alert(
-        subject=f"{_LEADS[notice]}{about}",
+        subject=f"{LEADS[notice]}{about}",
         level=Level.RESOLVED if is_over else Level(level),
         happened=[f"It is over. What it was: {happened}" if is_over else happened],
         since=opened_at,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from medallion_ops.monitor.observation import TopicState
 from medallion_ops.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -18,10 +19,38 @@ _LOG_APPEND_TIME = 1
 
 @dataclass(frozen=True)
 class Backlog:
-    """Records behind the ledger; `oldest` is when the first of them came, None when none waits."""
+    """Records behind the ledger; `oldest` is when the first of them came, None when none waits.
+
+    `shrunk` are partitions that end before what the ledger has read: another log is behind their name.
+    """
 
     records: int
     oldest: datetime | None
+    shrunk: tuple[str, ...] = ()
+
+
+def topic_states(settings: KafkaSettings, topics: Iterable[str]) -> tuple[TopicState, ...]:
+    """Which topics are there, and how long they keep records.
+
+    Args:
+        settings: of Kafka.
+        topics: names.
+
+    Raises:
+        ServiceUnavailable: no broker answers.
+    """
+    from medallion_ops.producer.topic import describe_topic
+
+    found = {name: describe_topic(settings, name) for name in topics}
+    return tuple(
+        TopicState(name, topic is not None, _seconds(topic.retention_ms) if topic else None)
+        for name, topic in found.items()
+    )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    """None for a topic that keeps records for ever, or a broker that does not tell."""
+    return None if milliseconds is None or milliseconds < 0 else milliseconds / 1000
 
 
 def backlog(
@@ -68,7 +97,12 @@ def backlog(
             }
             records = sum(ends[one] - start for one, start in waiting.items())
             times = [_first_time(consumer, one, start, fallback) for one, start in waiting.items()]
-            return Backlog(records, min((one for one in times if one), default=None))
+            shrunk = tuple(
+                f"{one.topic}-{one.partition}"
+                for one in partitions
+                if ends[one] < offsets.get((one.topic, one.partition), 0)
+            )
+            return Backlog(records, min((one for one in times if one), default=None), shrunk)
         finally:
             consumer.close()
 

@@ -20,7 +20,7 @@ FIRST_LOOK_BATCHES = 1_500
 class LedgerNews:
     """Micro-batches since a look: next `offsets` by (topic, partition), `latency_p95` in seconds.
 
-    `rows` are their rows in the ledger.
+    `rows` are their rows in the ledger; `last` is its newest row, known before or not.
     """
 
     sequence: int | None = None
@@ -30,6 +30,7 @@ class LedgerNews:
     committed_at: datetime | None = None
     latency_p95: float | None = None
     rows: Sequence[Mapping[str, Any]] = ()
+    last: Mapping[str, Any] | None = None
 
 
 def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> LedgerNews:
@@ -70,6 +71,7 @@ def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> Led
         committed_at=last["committed_at"],
         latency_p95=last["event_to_silver_p95"],
         rows=new,
+        last=last,
     )
 
 

@@ -14,8 +14,8 @@ from medallion_ops.monitor.settings import MonitorSettings
 class ServiceLevels:
     """What a dataset's contracts promise; None where they promise nothing.
 
-    Seconds, except `quarantine_percent`. `expected_hours` is a cron expression of the minutes in which events
-    are expected, None for always.
+    Seconds, except percents. `retention` is how long the topic keeps records; `expected_hours` is a cron
+    expression of the minutes in which events are expected, None for always.
     """
 
     silver_freshness: float | None = None
@@ -23,6 +23,7 @@ class ServiceLevels:
     latency: float | None = None
     quarantine_percent: float | None = None
     completeness_percent: float | None = None
+    retention: float | None = None
     expected_interval: float | None = None
     expected_hours: str | None = None
 
@@ -58,6 +59,7 @@ def service_levels(dataset: Dataset, overrides: Mapping[str, float]) -> ServiceL
         "latency": _seconds(events.get("latency")),
         "quarantine_percent": _value(silver.get("quarantine_rate")),
         "completeness_percent": _value(silver.get("completeness")),
+        "retention": _seconds(events.get("retention")),
         "expected_interval": _seconds(expected),
     }
     for name in found:

@@ -19,9 +19,13 @@ from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
 from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.decision import DECISION_MINUTES
+from medallion_ops.migrations.runner import ensure_migrated
 from medallion_ops.monitor import host_view, incidents, lake_facts, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
-from medallion_ops.monitor.kafka_view import backlog
+from medallion_ops.monitor.canary import canary_problem
+from medallion_ops.monitor.expiry_view import expiries
+from medallion_ops.monitor.kafka_view import backlog, topic_states
+from medallion_ops.monitor.label_view import label_problem
 from medallion_ops.monitor.lake_view import LedgerNews, ledger_news, oldest_pending
 from medallion_ops.monitor.limits import Limits, service_levels
 from medallion_ops.monitor.observation import (
@@ -31,17 +35,15 @@ from medallion_ops.monitor.observation import (
     Observation,
     StreamObservation,
 )
-from medallion_ops.monitor.rules import Problem, problems
+from medallion_ops.monitor.problem import Problem
+from medallion_ops.monitor.rules import problems
+from medallion_ops.monitor.runbook import incident_links
+from medallion_ops.monitor.stream_view import stream_view
 from medallion_ops.settings import Settings
-from medallion_ops.streaming.decision import mailable_error
-from medallion_store.control_files import control_files
 from medallion_store.gold_catalogue import last_publication
-from medallion_store.heartbeat import WORKING, heartbeat_age
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.postgres import gold_connection
-from medallion_store.stop_request import stop_request_of
-from medallion_store.utc_time import age_seconds
 
 if TYPE_CHECKING:
     import psycopg
@@ -81,6 +83,7 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
     now = now or datetime.now(UTC)
     failed = _Unreachable()
     names = datasets_that_run()
+    ensure_migrated(settings.gold.dsn, map(load_dataset, names))
     airflow: AirflowView | None = None
     with failed.part("Airflow's API"):
         airflow = airflow_view(_must_run(names), [f"{name}_gold" for name in names])
@@ -90,18 +93,21 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
             datasets.append(_observe(connection, settings, load_dataset(name), airflow, failed, now))
             connection.commit()
         _, oldest = outbox.waiting(connection)
+        mail_path = canary_problem(connection, settings, now)
     seen = Observation(
         now=now,
         datasets=tuple(datasets),
         paused_dags=airflow.paused if airflow else (),
         disks=host_view.disks(host_view.watched_folders(settings)),
-        expiries=host_view.expiries(settings),
+        expiries=expiries(settings),
         outbox_age=oldest,
+        mail_path_problem=mail_path,
         unreachable=failed.reasons,
     )
     found = problems(seen, _limits(settings, names))
+    links = incident_links(settings.alerts, settings.monitor, "{code}")
     with gold_connection(settings.gold.dsn) as connection:
-        for alert in incidents.record_look(connection, found, now, _links(settings)):
+        for alert in incidents.record_look(connection, found, now, links):
             for entry in entries(alert, settings.alerts):
                 outbox.keep(connection, entry)
     send_waiting(settings.alerts, seconds=SEND_SECONDS)
@@ -122,12 +128,6 @@ def _must_run(names: tuple[str, ...]) -> list[str]:
     return [*(f"{name}_{kind}" for name in names for kind in kinds), "lake_maintenance", "platform_monitor"]
 
 
-def _links(settings: Settings) -> dict[str, str]:
-    if settings.alerts.airflow_url is None:
-        return {}
-    return {"Airflow": settings.alerts.airflow_url}
-
-
 def _observe(
     connection: psycopg.Connection,
     settings: Settings,
@@ -140,14 +140,20 @@ def _observe(
     after = samples.last_sequence(connection, dataset.name)
     news, stream = LedgerNews(), StreamObservation()
     with failed.part("the lake"):
-        stream = _control_files(settings, paths, now)
+        stream = stream_view(settings.lake, paths, now)
         news = ledger_news(paths.ledger, storage, after)
     with failed.part("Kafka"):
         waiting = backlog(
             settings.kafka, (dataset.topic, dataset.replay_topic), news.offsets or {}, news.committed_at
         )
         age = (now - waiting.oldest).total_seconds() if waiting.oldest else 0.0
-        stream = replace(stream, backlog_records=waiting.records, backlog_age=max(0.0, age))
+        stream = replace(
+            stream,
+            backlog_records=waiting.records,
+            backlog_age=max(0.0, age),
+            shrunk=waiting.shrunk,
+            topics=topic_states(settings.kafka, (dataset.topic, dataset.replay_topic)),
+        )
     silence = (now - news.committed_at).total_seconds() if news.committed_at else None
     stream = replace(stream, latency_p95=news.latency_p95, silence=silence)
     gold = _gold(connection, dataset.name, airflow, now)
@@ -155,6 +161,7 @@ def _observe(
         last = last_publication(connection, dataset.name)
         pending = oldest_pending(paths.silver, storage, last.to_version if last else None)
         gold = replace(gold, pending_age=(now - pending).total_seconds() if pending else 0.0)
+    gold = replace(gold, label_source_problem=label_problem(connection, settings, dataset.name))
     # A first look has no past to count as news: a year of losses is no incident of today.
     new = news.counts if after is not None else Counts()
     seen = DatasetObservation(dataset.name, stream, gold)
@@ -179,24 +186,6 @@ def _keep_facts(
     lake_facts.record_lake_rows(connection, paths, storage, now)
     if news.counts.rejected or news.counts.late:
         lake_facts.record_samples(connection, dataset, paths, storage)
-
-
-def _control_files(settings: Settings, paths: LakePaths, now: datetime) -> StreamObservation:
-    files = control_files(settings.lake.login)
-    heartbeat, failure = files.read(paths.heartbeat) or {}, files.read(paths.failure)
-    stop = stop_request_of(files.read(paths.stop_request))
-    is_stopped = stop is not None and stop.is_standing
-    working = heartbeat.get("state") == WORKING
-    return StreamObservation(
-        # A driver that said that it ends, and that no one asked to, is as silent as one that was killed.
-        heartbeat_age=heartbeat_age(heartbeat, now) if is_stopped else age_seconds(heartbeat.get("at"), now),
-        state=heartbeat.get("state"),
-        batch_age=age_seconds(heartbeat.get("batch_started_at"), now) if working else None,
-        batch_idle=heartbeat.get("idle_seconds") if working else None,
-        stop_request_age=(age_seconds(stop.at, now) or 0.0) if stop and is_stopped else None,
-        stop_requested_by=stop.owner if stop and is_stopped else None,
-        failure=None if failure is None else mailable_error(str(failure.get("error"))),
-    )
 
 
 def _gold(

@@ -24,6 +24,16 @@ class Counts:
     gaps: int = 0
     unbalanced: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        """The records of both periods."""
+        mine, others = vars(self), vars(other)
+        return Counts(**{name: mine[name] + others[name] for name in mine})
+
+    @property
+    def complete_percent(self) -> float:
+        """Records read among those that were there to be read; 100 when there were none."""
+        return 100 * self.read / (self.read + self.lost) if self.read + self.lost else 100.0
+
     @property
     def quarantined_share(self) -> float:
         """Late and rejected records among those read; 0 when none was read."""
@@ -31,11 +41,21 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class TopicState:
+    """A topic on the broker. `keeps_seconds` is its retention, None for ever or unknown."""
+
+    name: str
+    is_there: bool
+    keeps_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class StreamObservation:
     """A dataset's stream.
 
     `batch_idle` is for how long no Spark task of the batch under way has finished; `backlog_age` the age of
-    the oldest record not yet in the ledger, 0 for none.
+    the oldest record not yet in the ledger, 0 for none. `topics` are the one it reads and its replay topic;
+    `shrunk` are partitions that end before what the ledger has read.
     """
 
     heartbeat_age: float | None = None
@@ -51,6 +71,8 @@ class StreamObservation:
     silence: float | None = None
     recent: Counts = field(default_factory=Counts)
     last_day: Counts = field(default_factory=Counts)
+    topics: tuple[TopicState, ...] = ()
+    shrunk: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,4 +121,5 @@ class Observation:
     disks: tuple[Disk, ...] = ()
     expiries: tuple[Expiry, ...] = ()
     outbox_age: float = 0.0
+    mail_path_problem: str | None = None
     unreachable: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from medallion_ops import setting_fields as f
@@ -49,9 +51,16 @@ class MonitorSettings(f.Section):
     expiry_days: int = f.setting(
         "EXPIRY_DAYS",
         partial(f.whole_number, at_least=0, at_most=365),
-        "certificates that expire within so many days are an incident",
+        "certificates, and secrets of MEDALLION_SECRETS_EXPIRE, that end within so many days are an incident",
         default="14",
         example="30",
+    )
+    secrets_expire: tuple[tuple[str, date], ...] = f.setting(
+        "SECRETS_EXPIRE",
+        f.dates_by_name,
+        "when secrets end that do not say so themselves, such as a service principal's",
+        default="",
+        example="client secret of the lake=2027-03-01,SAS of the broker=2027-06-30",
     )
     outbox_minutes: int = f.setting(
         "OUTBOX_LIMIT_MINUTES",
@@ -60,11 +69,29 @@ class MonitorSettings(f.Section):
         default="15",
         example="5",
     )
+    runbook_url: str | None = f.setting(
+        "RUNBOOK_URL",
+        f.link,
+        "address of the runbook's page that mails link to, as `<address>#<code>`; none: the page in Airflow",
+        example="https://git.example.com/medallion/plugins/medallion_ops/monitor/runbook.md",
+    )
+    canary_to: str | None = f.setting(
+        "CANARY_TO",
+        f.mail_address,
+        "recipient of a mail a day that proves the way to the mail server; none: no such mail",
+        example="medallion-canary@example.com",
+    )
+    canary_maildir: Path | None = f.setting(
+        "CANARY_MAILDIR",
+        f.absolute_path,
+        "Maildir of that recipient, where it can be read: the mail must show up there too",
+        example="/var/mail/canary",
+    )
     service_levels: tuple[tuple[str, float], ...] = f.setting(
         "SERVICE_LEVELS",
         f.numbers_by_name,
         "service levels instead of the contracts', in seconds or percent: silver_freshness, gold_freshness, "
-        "latency, expected_interval, quarantine_percent, completeness_percent",
+        "latency, retention (of the topic), expected_interval, quarantine_percent, completeness_percent",
         default="",
         example="customers.gold_freshness=3600,customers.quarantine_percent=5",
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from medallion_ops.monitor.rules import Problem
+from medallion_ops.monitor.problem import Problem
 
 REMIND_AFTER = timedelta(days=1)
 CLOSE_AFTER_LOOKS = 2

@@ -117,6 +117,12 @@ def static(name: str) -> FileResponse:
     return FileResponse(path, media_type=media_type(path), headers={"Cache-Control": "private, max-age=300"})
 
 
+@pages.get("/runbook")
+def runbook() -> HTMLResponse:
+    """What to do about each kind of incident."""
+    return HTMLResponse(render("runbook", {"paragraphs": views.runbook()}))
+
+
 @pages.get(f"/{DOCS_FOLDER}/{{path:path}}")
 def data_docs(path: str) -> FileResponse:
     """A file of the Data Docs."""

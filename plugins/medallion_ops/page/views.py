@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from medallion_contracts.loader import load_dataset
@@ -10,6 +11,7 @@ from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.docs_location import DOCS_FOLDER
 from medallion_ops.gate.docs_location import page as docs_page
 from medallion_ops.monitor.limits import ServiceLevels, service_levels
+from medallion_ops.monitor.runbook import sections
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.page import queries
 from medallion_ops.page.cards import LOOK_IS_OLD_SECONDS, cards
@@ -52,6 +54,15 @@ def overview(reading: Reading) -> Context:
             }
         )
     return {"datasets": shown}
+
+
+@cache
+def runbook() -> dict[str, Any]:
+    """The runbook's paragraphs as HTML, by code; under "" what stands before them."""
+    from markdown_it import MarkdownIt
+
+    as_html = MarkdownIt("commonmark", {"html": False})
+    return {code: as_html.render(text) for code, text in sections().items()}
 
 
 def incidents(reading: Reading) -> Context:

@@ -23,13 +23,15 @@ log = logging.getLogger(__name__)
 TIMESTAMP_TYPE = "message.timestamp.type"
 LOG_APPEND_TIME = "LogAppendTime"
 MAX_MESSAGE_BYTES = "max.message.bytes"
+RETENTION_MS = "retention.ms"
 
 
 @dataclass(frozen=True)
 class Topic:
     """A topic as the broker has it; None where the broker does not tell.
 
-    `max_message_bytes` is the largest batch of records that it takes, framing included.
+    `max_message_bytes` is the largest batch of records that it takes, framing included; `retention_ms` how
+    long it keeps them, -1 for ever.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Topic:
     replicas: int
     timestamp_type: str | None
     max_message_bytes: int | None
+    retention_ms: int | None = None
 
 
 def describe_topic(settings: KafkaSettings, name: str) -> Topic | None:
@@ -111,18 +114,20 @@ def _describe(admin: KafkaAdminClient, settings: KafkaSettings, name: str) -> To
             raise error(name)
         partitions = found["partitions"]
         configs = _configs(admin, name)
-        largest = configs.get(MAX_MESSAGE_BYTES)
+        largest, kept = configs.get(MAX_MESSAGE_BYTES), configs.get(RETENTION_MS)
         return Topic(
             name,
             len(partitions),
             len(partitions[0]["replica_nodes"]),
             configs.get(TIMESTAMP_TYPE),
             int(largest) if largest else None,
+            int(kept) if kept else None,
         )
 
 
 def _configs(admin: KafkaAdminClient, name: str) -> dict[str, str]:
-    resource = ConfigResource(ConfigResourceType.TOPIC, name, [TIMESTAMP_TYPE, MAX_MESSAGE_BYTES])
+    wanted = [TIMESTAMP_TYPE, MAX_MESSAGE_BYTES, RETENTION_MS]
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, wanted)
     try:
         configs = admin.describe_configs([resource], config_filter="all")["topic"][name]
     except (KafkaError, LookupError):

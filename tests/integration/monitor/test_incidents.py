@@ -15,7 +15,7 @@ from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.monitor import incidents
-from medallion_ops.monitor.rules import Problem
+from medallion_ops.monitor.problem import Problem
 from medallion_store.secret import Secret
 from settings_of_tests import settings
 

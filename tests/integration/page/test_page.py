@@ -223,3 +223,12 @@ def test_static_files_are_of_the_page_alone(client: Client) -> None:
         assert viewer.get(f"static/{name}").status_code == 200
     assert viewer.get("static/../app.py").status_code == 404
     assert viewer.get("static/..%2fapp.py").status_code == 404
+
+
+def test_the_runbook_has_an_anchor_for_each_kind_of_incident(client: Client) -> None:
+    from medallion_ops.monitor.runbook import sections
+
+    page = client("viewer").get("runbook").text
+    for code in filter(None, sections()):
+        assert f'<h2 id="{code}">' in page
+    assert "<pre><code" in page

@@ -18,13 +18,20 @@ from medallion_ops.monitor.observation import (
     GoldObservation,
     Observation,
     StreamObservation,
+    TopicState,
 )
-from medallion_ops.monitor.rules import Problem, problems
+from medallion_ops.monitor.problem import Problem
+from medallion_ops.monitor.rules import problems
 from medallion_ops.monitor.settings import MonitorSettings
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 LEVELS = ServiceLevels(
-    silver_freshness=300, gold_freshness=7200, latency=300, quarantine_percent=20, completeness_percent=100
+    silver_freshness=300,
+    gold_freshness=7200,
+    latency=300,
+    quarantine_percent=20,
+    completeness_percent=100,
+    retention=7 * 86_400,
 )
 LIMITS = Limits({"customers": LEVELS}, MonitorSettings())
 HEALTHY = StreamObservation(
@@ -81,6 +88,9 @@ def test_a_platform_that_has_not_begun_is_no_problem() -> None:
         ({"latency_p95": 301}, "latency"),
         ({"recent": Counts(read=10, silver=10, lost=1)}, "loss"),
         ({"recent": Counts(read=10, silver=9, unbalanced=1)}, "loss"),
+        ({"topics": (TopicState("customers", is_there=False),)}, "topic_missing"),
+        ({"topics": (TopicState("customers", True, 3600.0),)}, "topic_retention"),
+        ({"shrunk": ("customers-0",)}, "topic_replaced"),
     ],
 )
 def test_each_trouble_of_the_stream_is_named(changes: dict[str, Any], code: str) -> None:
@@ -97,6 +107,20 @@ def test_a_stream_that_is_silent_is_not_reported_as_a_hanging_batch_too() -> Non
 
 def test_two_thousand_events_rejected_in_a_row_are_a_problem() -> None:
     assert stream(recent=Counts(read=2000, rejected=2000)) == ["quarantine_rate"]
+
+
+def test_a_loss_stays_a_problem_while_the_last_day_is_less_complete_than_promised() -> None:
+    earlier = Counts(read=99_999, lost=1)
+    assert stream(last_day=earlier) == ["loss"]
+    most = Limits({"customers": replace(LEVELS, completeness_percent=99.9)}, MonitorSettings())
+    assert not found(replace(HEALTHY, last_day=earlier), limits=most)
+    nothing_promised = Limits({"customers": replace(LEVELS, completeness_percent=None)}, MonitorSettings())
+    assert not found(replace(HEALTHY, last_day=earlier), limits=nothing_promised)
+
+
+def test_a_topic_that_keeps_records_for_ever_or_long_enough_is_no_problem() -> None:
+    kept = (TopicState("customers", True, None), TopicState("customers_replay", True, 7 * 86_400.0))
+    assert not stream(topics=kept)
 
 
 def test_a_sudden_half_is_a_problem_where_the_contract_declares_no_rate() -> None:
@@ -132,6 +156,7 @@ def test_each_trouble_of_gold_is_named(changes: dict[str, Any], code: str) -> No
         ({"disks": (Disk("/lake", 4.0),)}, "disk_full"),
         ({"expiries": (Expiry("The certificate", NOW + timedelta(days=13)),)}, "expires"),
         ({"outbox_age": 901.0}, "outbox"),
+        ({"mail_path_problem": "it refused"}, "mail_path"),
     ],
 )
 def test_each_trouble_of_the_platform_is_named(platform: dict[str, Any], code: str) -> None:
@@ -167,5 +192,6 @@ def test_service_levels_come_from_the_contracts_and_settings_shorten_them() -> N
     declared = service_levels(dataset, {})
     assert (declared.silver_freshness, declared.gold_freshness, declared.latency) == (300, 7200, 300)
     assert declared.expected_interval is None
+    assert (declared.retention, declared.completeness_percent) == (7 * 86_400, 100)
     assert service_levels(dataset, {"customers.gold_freshness": 60}).gold_freshness == 60
     assert service_levels(dataset, {"other.gold_freshness": 60}) == declared

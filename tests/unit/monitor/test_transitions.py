@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medallion_ops.monitor.rules import Problem
+from medallion_ops.monitor.problem import Problem
 from medallion_ops.monitor.transitions import Incident, Notice, Window, changes
 
 START = datetime(2026, 11, 28, tzinfo=UTC)

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from medallion_ops.limit_settings import LimitSettings
+from medallion_ops.monitor.settings import MonitorSettings
+from medallion_ops.watch.settings import WatchSettings
 from medallion_stack.layout import PROJECT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())
@@ -46,5 +48,12 @@ def test_every_container_of_ours_ends_with_all_that_its_service_started() -> Non
 
 def test_every_limit_of_the_platform_can_be_set_in_compose() -> None:
     settings = COMPOSE["x-airflow"]["environment"]
-    names = {declaration.name for _, declaration in LimitSettings.declarations()}
+    sections = (LimitSettings, MonitorSettings, WatchSettings)
+    names = {declaration.name for section in sections for _, declaration in section.declarations()}
     assert names <= set(settings), "a setting that compose does not hand on has no effect there"
+
+
+def test_the_watcher_runs_beside_airflow_with_its_settings() -> None:
+    watcher = COMPOSE["services"]["watcher"]
+    assert watcher["command"] == ["python", "-m", "medallion_ops.watch"]
+    assert watcher["environment"] == COMPOSE["x-airflow"]["environment"]
