@@ -15,7 +15,9 @@ from pathlib import Path
 from medallion_contracts.errors import MedallionError, ServiceUnavailable, SettingsError
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import POOL as MONITOR_POOL
-from medallion_ops.settings import Settings
+from medallion_ops.monitor.settings import MonitorSettings
+from medallion_ops.settings import Settings, declarations
+from medallion_ops.watch.settings import WatchSettings
 from medallion_stack import layout
 from medallion_stack.airflow import PARALLELISM, ROLES, USER, Airflow, AirflowKeys
 from medallion_stack.airflow_client import AirflowClient
@@ -48,8 +50,17 @@ CHOICES = {
     "MEDALLION_CHURN_SOURCE": str(TELCO),
     "MEDALLION_CHURN_USERNAME": "",
     "MEDALLION_CHURN_PASSWORD": "",
-    **{limit.name: limit.default or "" for _, limit in LimitSettings.declarations()},
+    "MEDALLION_ALERT_WEBHOOK": "",
+    "MEDALLION_ALERT_WEBHOOK_FORMAT": "slack",
+    **{
+        one.name: one.default or ""
+        for section in (LimitSettings, MonitorSettings, WatchSettings)
+        for name, one in section.declarations()
+        if name != "canary_maildir"  # the stack's own sink
+    },
+    "MEDALLION_CANARY_TO": "canary@medallion.example",
 }
+NEVER_SHOWN = {*SECRET_SETTINGS, *(one.name for _, one in declarations() if one.is_secret)}
 SUPERVISOR = "supervisor"
 LONGEST_IDLE_TRANSACTION_SECONDS = 120
 """Of Airflow's processes, whose transactions take seconds. A worker that its scheduler left behind may have
@@ -129,7 +140,6 @@ class Stack:
             "MEDALLION_MAIL_DIR": str(mail.folder),
             "MEDALLION_ALERT_FROM": "medallion@medallion.example",
             "MEDALLION_ALERT_OUTBOX": str(folder / "outbox"),
-            "MEDALLION_CANARY_TO": "canary@medallion.example",
             "MEDALLION_CANARY_MAILDIR": str(mail.folder),
             "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
             "MEDALLION_PRODUCER_DIR": str(folder / "incoming"),
@@ -188,7 +198,7 @@ class Stack:
             return
         changed = [
             f"{name} is not what the running services were started with"
-            if name in SECRET_SETTINGS
+            if name in NEVER_SHOWN
             else f"{name} is {chosen}, but what runs was started with {running}"
             for name, default in CHOICES.items()
             if (chosen := self.airflow.settings.get(name, "")) != (running := earlier.get(name, default))

@@ -202,3 +202,21 @@ def test_settings_do_not_change_under_services_that_run(
     with pytest.raises(SettingsError, match=r"make down.*\n.*LATENESS is accept, but what runs .* judge"):
         Stack.of(state).up()
     assert state.read_settings()["MEDALLION_LATENESS"] == "judge"
+
+
+def test_limits_of_the_monitor_and_the_watcher_reach_the_stack_and_secrets_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State(tmp_path)
+    monkeypatch.setenv("MEDALLION_HEARTBEAT_LIMIT_SECONDS", "45")
+    monkeypatch.setenv("MEDALLION_WATCH_PING", "https://ping.example.com/marked-5ecret")
+    stack = Stack.of(state)
+    assert stack.airflow.settings["MEDALLION_HEARTBEAT_LIMIT_SECONDS"] == "45"
+    [watcher] = [one for one in stack.services() if one.name == "watcher"]
+    assert watcher.environment["MEDALLION_WATCH_PING"].endswith("marked-5ecret")
+    state.write_settings(stack.airflow.settings, SECRET_SETTINGS)
+    monkeypatch.setattr(ProcessTable, "members", lambda table: ["a service"])
+    monkeypatch.setenv("MEDALLION_WATCH_PING", "https://ping.example.com/another-5ecret")
+    with pytest.raises(SettingsError, match="WATCH_PING is not what") as refused:
+        Stack.of(state).up()
+    assert "5ecret" not in str(refused.value)
