@@ -39,12 +39,11 @@ def topic_states(settings: KafkaSettings, topics: Iterable[str]) -> tuple[TopicS
     Raises:
         ServiceUnavailable: no broker answers.
     """
-    from medallion_ops.producer.topic import describe_topic
+    from medallion_ops.producer.topic import describe_topics
 
-    found = {name: describe_topic(settings, name) for name in topics}
     return tuple(
         TopicState(name, topic is not None, _seconds(topic.retention_ms) if topic else None)
-        for name, topic in found.items()
+        for name, topic in describe_topics(settings, topics).items()
     )
 
 

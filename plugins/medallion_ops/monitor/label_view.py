@@ -24,11 +24,12 @@ def label_problem(connection: psycopg.Connection, settings: Settings, dataset: s
     newest = connection.execute(
         "SELECT enrichment FROM staging.manifests WHERE dataset = %s ORDER BY set_id DESC LIMIT 1", [dataset]
     ).fetchone()
-    if newest is None:  # gold has not begun
+    last = (newest[0] if newest else None) or {}
+    warning: str | None = last.get("warning")
+    if not warning and last.get("source_version") is None:
+        # No labels, not yet any, or a source that only the job can read, and did.
         return None
-    if (newest[0] or {}).get("fingerprint") is None and not (newest[0] or {}).get("warning"):
-        return None  # this dataset takes no labels
     storage = delta_storage_options(settings.lake.login)
     missing = label_source_problem(settings.gold.churn_source, storage, AskLabelSource(settings.gold))
     # A source that is there and was of no use: what the job said of it when it last read it.
-    return missing or (newest[0] or {}).get("warning")
+    return missing or warning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kafka import KafkaAdminClient
@@ -48,9 +49,22 @@ def describe_topic(settings: KafkaSettings, name: str) -> Topic | None:
     Raises:
         ServiceUnavailable: No broker answers, or it refuses.
     """
+    return describe_topics(settings, [name])[name]
+
+
+def describe_topics(settings: KafkaSettings, names: Iterable[str]) -> dict[str, Topic | None]:
+    """Topics by name, None for one that is not there.
+
+    Args:
+        settings: of Kafka.
+        names: of the topics.
+
+    Raises:
+        ServiceUnavailable: No broker answers, or it refuses.
+    """
     admin = open_admin(settings)
     try:
-        return _describe(admin, settings, name)
+        return {name: _describe(admin, settings, name) for name in names}
     finally:
         admin.close()
 

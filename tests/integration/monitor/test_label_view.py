@@ -1,0 +1,55 @@
+"""A table of labels that is gone or of no use is noticed, one that only the job can read is not missed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from medallion_contracts.loader import load_dataset
+from medallion_ops.migrations.runner import ensure_migrated
+from medallion_ops.monitor.label_view import label_problem
+from medallion_store.secret import Secret
+from settings_of_tests import settings
+
+
+@pytest.mark.parametrize(
+    ("enrichment", "is_there", "problem"),
+    [
+        (None, False, None),
+        ({"source_version": None, "warning": None, "fingerprint": None}, False, None),
+        ({"source_version": None, "warning": None, "fingerprint": "f"}, False, None),
+        ({"source_version": "sha256:1", "warning": None, "fingerprint": "f"}, True, None),
+        ({"source_version": "sha256:1", "warning": None, "fingerprint": "f"}, False, "no file"),
+        ({"source_version": None, "warning": "no column churn", "fingerprint": "f"}, True, "no column"),
+    ],
+)
+def test_what_the_last_set_and_the_source_itself_say_is_the_problem(
+    postgres: str, tmp_path: Path, enrichment: dict[str, object] | None, is_there: bool, problem: str | None
+) -> None:
+    dataset = load_dataset("customers")
+    assert ensure_migrated(Secret(postgres), [dataset]), "a new platform: the monitor comes before gold"
+    assert not ensure_migrated(Secret(postgres), [dataset])
+    source = tmp_path / "labels.csv"
+    if is_there:
+        source.write_text("a")
+    chosen = settings(CHURN_SOURCE=str(source), LAKE_URI="/lake", LAKE_AUTH="none")
+    with psycopg.connect(postgres) as connection:
+        assert label_problem(connection, chosen, "customers") is None
+        columns = connection.execute(
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'staging' "
+            "AND table_name = 'manifests' AND is_nullable = 'NO' AND column_default IS NULL "
+            "AND is_identity = 'NO'"
+        ).fetchall()
+        given = {"integer": 1, "bigint": 1, "text": "x", "jsonb": "{}", "boolean": False}
+        values = {name: given.get(kind, "x") for name, kind in columns}
+        values |= {"dataset": "customers", "enrichment": json.dumps(enrichment)}
+        marks = ", ".join(["%s"] * len(values))
+        connection.execute(
+            f"INSERT INTO staging.manifests ({', '.join(values)}) VALUES ({marks})".encode(),
+            list(values.values()),
+        )
+        found = label_problem(connection, chosen, "customers")
+    assert (problem in found) if problem and found else found == problem
