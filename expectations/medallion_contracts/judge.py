@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from itertools import islice
 from typing import Final
 
 from medallion_contracts import reasons
+from medallion_contracts.event_fields import factors
 from medallion_contracts.model import Column, ColumnType, Table
 
 MAX_DEPTH: Final = 500
@@ -29,6 +30,8 @@ _TIMESTAMP = re.compile(
     r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2})?(?:[.,](\d+))?(Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
 )
 _DECIMAL_TEXT = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+_EXACT: Final = Context(prec=100)
+"""For decimals of up to 38 digits: Python itself rounds to 28."""
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _LONGEST_INT: Final = 20
 
@@ -38,8 +41,9 @@ class Judgement:
     """The contract's verdict on one value.
 
     `fields` holds the normalised value of every valid field, defaults included (str, int, bool, Decimal with
-    the contract's scale, datetime in UTC); it is complete when there are no `reasons`. `defaulted` and
-    `reasons` follow the contract's column order; `unknown`, of at most MOST_UNKNOWN, the record's own.
+    the contract's scale, datetime in UTC, None where the contract says so); it is complete when there are no
+    `reasons`. `defaulted` (absent fields that got a value) and `reasons` follow the contract's column order;
+    `unknown`, of at most MOST_UNKNOWN, the record's own.
     """
 
     fields: Mapping[str, object]
@@ -107,7 +111,7 @@ class EventJudge:
         return Judgement(found, defaulted, unknown, self._in_order(faults))
 
     def _fill(self, found: dict[str, object], absent: list[Column], faults: list[str]) -> tuple[str, ...]:
-        """Gives absent optional fields their default, then those that are derived from others."""
+        """Give absent optional fields their default (or null), then those that are derived from others."""
         for column in absent:
             if column.transform is None:
                 found[column.name] = column.default
@@ -117,10 +121,10 @@ class EventJudge:
                 if derived is None:
                     continue
                 try:
-                    found[column.name] = self._parsers[column.name](_Literal(derived))
+                    found[column.name] = self._parsers[column.name](derived)
                 except _Refused as refused:
                     faults.append(str(refused))
-        return tuple(column.name for column in absent)
+        return tuple(column.name for column in absent if column.always_has_value)
 
     def _in_order(self, faults: list[str]) -> tuple[str, ...]:
         order = {name: position for position, name in enumerate(self._parsers)}
@@ -145,6 +149,16 @@ def parse_object(value: bytes | None) -> dict[str, object]:
     if not isinstance(document, dict):
         raise _Malformed
     return document
+
+
+def accepts_default(column: Column) -> bool:
+    """Whether a column's default is a value that the column may have."""
+    default = column.default
+    try:
+        _parser(column, False)(_Literal(f"{default:f}") if isinstance(default, Decimal) else default)
+    except _Refused:
+        return False
+    return True
 
 
 def printable(name: str) -> str:
@@ -195,18 +209,18 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _derive(column: Column, found: Mapping[str, object]) -> str | None:
-    """The value of a derived column as a decimal text, or None when a factor is not valid.
+def _derive(column: Column, found: Mapping[str, object]) -> int | _Literal | None:
+    """The value of a derived column as JSON would have it, or None when a factor is not valid.
 
     transformLogic of an event is a product of columns; the loader has checked that.
     """
     product = Decimal(1)
-    for factor in (column.transform or "").split("*"):
-        value = found.get(factor.strip())
+    for factor in factors(column):
+        value = found.get(factor)
         if not isinstance(value, int | Decimal):
             return None
-        product *= value
-    return f"{product:f}"
+        product = _EXACT.multiply(product, value)
+    return _Literal(f"{product:f}") if column.type is ColumnType.DECIMAL else int(product)
 
 
 def _parser(column: Column, is_key: bool) -> Callable[[object], object]:
@@ -285,7 +299,7 @@ def _decimal_parser(column: Column) -> Callable[[object], object]:
     wrong_type, wrong_value = reasons.wrong_type(column.name), reasons.wrong_value(column.name)
     scale = column.scale or 0
     step = Decimal(1).scaleb(-scale)
-    largest = Decimal(10) ** ((column.precision or 38) - scale) - step
+    largest = _EXACT.subtract(Decimal(1).scaleb((column.precision or 38) - scale), step)
     low = max(-largest, column.minimum) if column.minimum is not None else -largest
     high = min(largest, column.maximum) if column.maximum is not None else largest
 
@@ -298,8 +312,8 @@ def _decimal_parser(column: Column) -> Callable[[object], object]:
             raise _Refused(wrong_type)
         try:
             number = Decimal(text)
-            if low <= number <= high and (stored := number.quantize(step)) == number:
-                return stored + 0  # -0.00 becomes 0.00
+            if low <= number <= high and (stored := number.quantize(step, context=_EXACT)) == number:
+                return stored if stored else abs(stored)  # -0.00 becomes 0.00
         except InvalidOperation:  # an exponent beyond what Decimal can hold
             pass
         raise _Refused(wrong_value)

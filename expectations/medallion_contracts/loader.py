@@ -1,18 +1,16 @@
 """Reads the ODCS files of a dataset into the plain objects of `model`.
 
 One folder a dataset, one file a table; `events.odcs.yaml` is the root. A table takes columns of another
-with the schema-level custom property `columnsFrom: {contract: events, columns: [...]}` (all columns when
-`columns` is absent), so that a column is declared once; its `primaryKey` names the whole key when some of it
-are such columns. Custom properties understood: `columnsFrom`, `replayTopic`, `eventTime` (schema level),
-`default` (column level).
+with the schema-level custom property `columnsFrom` (module `columns_from`), so that a column is declared
+once. Custom properties understood: `columnsFrom`, `replayTopic`, `eventTime` (schema level), `default`
+(column level).
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -20,7 +18,10 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from medallion_contracts.columns_from import ColumnsFrom, read_columns_from, version_problems
 from medallion_contracts.errors import ContractError
+from medallion_contracts.event_fields import event_problems
+from medallion_contracts.judge import accepts_default
 from medallion_contracts.model import (
     Column,
     ColumnType,
@@ -78,7 +79,36 @@ def load_dataset(name: str) -> Dataset:
         raise ContractError(
             f"there is no dataset {name!r}", [f"datasets with contracts are: {', '.join(dataset_names())}"]
         )
-    return load_folder(resources.files("medallion_contracts").joinpath(name), name)
+    package = resources.files("medallion_contracts")
+    problems = list(claimed_twice({one: package.joinpath(one) for one in dataset_names()}, name))
+    if problems:
+        raise ContractError(f"contracts of {name!r} are not valid", problems)
+    return load_folder(package.joinpath(name), name)
+
+
+def claimed_twice(folders: Mapping[str, Traversable], name: str) -> Iterator[str]:
+    """The gold tables and views of a dataset that another one declares too: each has one owner.
+
+    Args:
+        folders: of all datasets, by name.
+        name: the dataset.
+    """
+    mine = _claims(folders[name])
+    for other, folder in sorted(folders.items()):
+        if other != name:
+            for relation in sorted(mine & _claims(folder)):
+                yield f"gold.{relation} is declared by {name} and by {other}: rename one of them"
+
+
+def _claims(folder: Traversable) -> set[str]:
+    tables = {
+        entry.name.removeprefix("gold_").removesuffix(_SUFFIX)
+        for entry in folder.iterdir()
+        if entry.name.startswith("gold_") and entry.name.endswith(_SUFFIX)
+    }
+    views = folder.joinpath("gold_views")
+    named = {entry.name.removesuffix(".sql") for entry in views.iterdir()} if views.is_dir() else set()
+    return tables | named
 
 
 def load_folder(folder: Traversable, name: str) -> Dataset:
@@ -104,12 +134,17 @@ def load_folder(folder: Traversable, name: str) -> Dataset:
     topic = reader.schema("events").physicalName
     if event_time not in events.primary_key or len(events.primary_key) != 2:
         problems.append("events: the primary key must be the entity's key and the column named by eventTime")
-    problems.extend(_event_problems(events))
+    problems.extend(event_problems(events))
+    problems.extend(
+        f"events.{column.name}: the default {column.default!r} is not allowed by the column itself"
+        for column in events.columns
+        if column.default is not None and not column.enum and not accepts_default(column)
+    )
     if not topic or "replayTopic" not in properties:
         problems.append("events: physicalName (the topic) and the custom property replayTopic are needed")
     if problems:
         raise ContractError(f"contracts of {name!r} are not valid", problems)
-    return Dataset(
+    dataset = Dataset(
         name=name,
         events=events,
         silver=tables["silver"],
@@ -123,18 +158,10 @@ def load_folder(folder: Traversable, name: str) -> Dataset:
         topic=str(topic),
         replay_topic=str(properties["replayTopic"]),
     )
-
-
-def _event_problems(events: Table) -> Iterable[str]:
-    """What the judge needs of an event's columns: a value for whatever a producer may leave out."""
-    for column in events.columns:
-        factors = [factor.strip() for factor in (column.transform or "").split("*")]
-        if column.transform is not None and not set(factors) <= set(events.column_names) - {column.name}:
-            yield f"events.{column.name}: transformLogic must be a product of other columns, e.g. a * b"
-        if not column.required and column.default is None and column.transform is None:
-            yield f"events.{column.name}: an optional field needs a default or transformLogic"
-        if column.type in (ColumnType.DATE, ColumnType.STRINGS):
-            yield f"events.{column.name}: an event field cannot be a {column.type.value}"
+    problems.extend(version_problems(dataset))
+    if problems:
+        raise ContractError(f"contracts of {name!r} are not valid", problems)
+    return dataset
 
 
 class _DatasetReader:
@@ -170,7 +197,7 @@ class _DatasetReader:
             return empty
         self._contracts[stem] = contract
         schema = contract.schema_[0]
-        inherited, source_hash = self._inherited(stem, schema)
+        inherited, source, source_hash = self._inherited(stem, schema)
         columns = [*inherited, *(self._column(stem, item) for item in schema.properties or [])]
         names = [column.name for column in columns]
         self._problems.extend(
@@ -182,7 +209,7 @@ class _DatasetReader:
             name=stem.removeprefix("gold_"),
             description=schema.description or "",
             columns=tuple(columns),
-            primary_key=own_key or self._inherited_key(schema, names),
+            primary_key=own_key or self._inherited_key(source, names),
             partitioned_by=_ordered(schema.properties, "partitioned", "partitionKeyPosition"),
             rules=rules,
             service_levels=tuple(self._service_levels(stem, contract)),
@@ -210,46 +237,27 @@ class _DatasetReader:
             return None
         return contract
 
-    def _inherited(self, stem: str, schema: Any) -> tuple[list[Column], bytes]:
-        """Columns taken from another contract; they hold a value in every row here, so they are required."""
-        source = _custom(schema).get("columnsFrom")
+    def _inherited(self, stem: str, schema: Any) -> tuple[list[Column], ColumnsFrom | None, bytes]:
+        """Columns taken from another contract, how, and the hash of that one."""
+        value = _custom(schema).get("columnsFrom")
+        if value is None:
+            return [], None, b""
+        source, problems = read_columns_from(value, self._files)
+        self._problems.extend(f"{stem}: {problem}" for problem in problems)
         if source is None:
-            return [], b""
-        if not isinstance(source, dict) or source.get("contract") not in self._files:
-            self._problems.append(
-                f"{stem}: columnsFrom must name a contract of this folder, e.g. contract: events"
-            )
-            return [], b""
-        if source["contract"] in self._open:
+            return [], None, b""
+        if source.contract in self._open:
             self._problems.append(f"{stem}: columnsFrom goes round in a circle: {' > '.join(self._open)}")
-            return [], b""
-        table = self.table(source["contract"])
-        wanted = source.get("columns", list(table.column_names))
-        self._problems.extend(
-            f"{stem}: columnsFrom names {name!r}, which {source['contract']} does not have"
-            for name in wanted
-            if name not in table.column_names
-        )
-        own = {item.name for item in schema.properties or []}
-        self._problems.extend(
-            f"{stem}: columnsFrom.primaryKey names {name!r}, which is no column of this table"
-            for name in source.get("primaryKey", [])
-            if name not in own and name not in wanted
-        )
-        columns = [
-            replace(column, required=True, default=None, transform=None)
-            for column in table.columns
-            if column.name in wanted
-        ]
-        return columns, table.fingerprint.encode()
+            return [], None, b""
+        table = self.table(source.contract)
+        own = [item.name for item in schema.properties or []]
+        self._problems.extend(f"{stem}: {problem}" for problem in source.problems(table, own))
+        return source.taken(table), source, table.fingerprint.encode()
 
-    def _inherited_key(self, schema: Any, names: list[str]) -> tuple[str, ...]:
-        source = _custom(schema).get("columnsFrom")
-        if not isinstance(source, dict) or source.get("contract") not in self._tables:
-            return ()
-        if "primaryKey" in source:
-            return tuple(source["primaryKey"])
-        key = self._tables[source["contract"]].primary_key
+    def _inherited_key(self, source: ColumnsFrom | None, names: list[str]) -> tuple[str, ...]:
+        if source is None or source.primary_key:
+            return source.primary_key if source else ()
+        key = tuple(source.rename.get(name, name) for name in self._tables[source.contract].primary_key)
         return key if set(key) <= set(names) else ()
 
     def _column(self, stem: str, item: Any) -> Column:

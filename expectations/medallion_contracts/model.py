@@ -41,7 +41,8 @@ class Column:
     """One column of a table.
 
     `minimum`, `maximum` are inclusive; `earliest` is inclusive and UTC. `default` fills a missing optional
-    value; `transform` is the contract's transformLogic (Spark SQL and Postgres both understand it).
+    value; without one, and without `transform`, it stays null. `transform` is the contract's transformLogic
+    (Spark SQL and Postgres both understand it).
     """
 
     name: str
@@ -58,6 +59,11 @@ class Column:
     default: str | int | bool | Decimal | None = None
     transform: str | None = None
     classification: str | None = None
+
+    @property
+    def always_has_value(self) -> bool:
+        """Whether each row has one: it is required, has a default or is derived; else it may be null."""
+        return self.required or self.default is not None or self.transform is not None
 
     @property
     def is_pii(self) -> bool:

@@ -16,9 +16,9 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from medallion_contracts.compile.arrow import PlainParser
 from medallion_contracts.compile.great_expectations import NOT_NULL, compile_suite
 from medallion_contracts.compile.history_checks import set_relations
+from medallion_contracts.compile.plain_parser import PlainParser
 from medallion_contracts.compile.postgres import columns
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.model import Column, ColumnType
@@ -118,7 +118,7 @@ def test_the_stream_and_the_gate_find_the_same_faults(postgres: str) -> None:
 
         judged = {key: judge.judge(value) for key, value in records.items()}
         by_judge = {key: {reason.partition(":")[2] for reason in one.reasons} for key, one in judged.items()}
-        _, plain = parser.parse(pa.array(list(records.values()), pa.binary()))
+        _, plain, _ = parser.parse(pa.array(list(records.values()), pa.binary()))
 
         assert by_judge == faults
         assert set(plain.field(KEY).to_pylist()) == {key for key, fields in faults.items() if not fields}

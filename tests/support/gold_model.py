@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import Any
 
+from further_fields import further_values
 from medallion_contracts.loader import load_dataset
 
 DATASET = load_dataset("customers")
@@ -20,7 +21,7 @@ _CENT = Decimal("0.01")
 
 def version(customer_id: str, hours: float = 0.0, **fields: Any) -> dict[str, Any]:
     """One version of a customer, `hours` after noon, right in every field that is not given."""
-    return {
+    known = {
         "customer_id": customer_id,
         "gender": "Female",
         "senior_citizen": False,
@@ -39,6 +40,7 @@ def version(customer_id: str, hours: float = 0.0, **fields: Any) -> dict[str, An
         "defaulted_fields": [],
         **fields,
     }
+    return known | further_values(known)
 
 
 def gold_of(

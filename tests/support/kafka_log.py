@@ -12,6 +12,7 @@ from typing import Any
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from further_fields import further_fields
 from medallion_contracts.model import Dataset
 from medallion_spark.lake.tables import stream_tables
 from medallion_spark.session.lake_access import LakeAccess
@@ -53,8 +54,8 @@ def event(customer: str = "7590-VHVEG", minute: float = 0, **changes: object) ->
         "first_name": "Ada",
         "last_name": "Lovelace",
         "email": "ada@example.org",
-        **changes,
     }
+    whole = {**whole, **further_fields(whole), **changes}
     return {name: value for name, value in whole.items() if value is not ...}
 
 

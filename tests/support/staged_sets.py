@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from further_fields import further_values
 from medallion_contracts.compile.postgres import (
     COORDINATES,
     HOURS,
@@ -40,7 +41,7 @@ Version = Mapping[str, Any]
 
 def version(customer_id: str, hours: float = 0.0, **fields: Any) -> dict[str, Any]:
     """One version of a customer, `hours` after noon, right in every field that is not given."""
-    return {
+    known = {
         "customer_id": customer_id,
         "gender": "Female",
         "senior_citizen": False,
@@ -59,6 +60,7 @@ def version(customer_id: str, hours: float = 0.0, **fields: Any) -> dict[str, An
         "defaulted_fields": [],
         **fields,
     }
+    return known | further_values(known)
 
 
 @dataclass

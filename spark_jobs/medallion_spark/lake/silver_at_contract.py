@@ -8,6 +8,7 @@ that is sent again is then a duplicate of its row, a rebuild finds no difference
 |---|---|---|
 | tenure 3, defaulted_fields [] | column `region` added, default "none" | tenure 3, region "none", [region] |
 | gender "Unknown", [gender] | default of `gender` is now "Other" | gender "Other", [gender] |
+| tenure 3, [] | column `region` added that may be null | tenure 3, region null, [] |
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from medallion_contracts.compile.spark import spark_schema
+from medallion_contracts.event_fields import decimal_digits, factors
 from medallion_contracts.model import Column as ContractColumn
-from medallion_contracts.model import Dataset
+from medallion_contracts.model import Dataset, Table
 
 DEFAULTED = "defaulted_fields"
 
@@ -57,15 +59,24 @@ def at_todays_contract(silver: DataFrame, dataset: Dataset) -> DataFrame:
         column.name: filled(column, F.lit(column.default)) for column in optional if column.transform is None
     }
     derived = {
-        column.name: filled(column, _product(column.transform, plain))
+        column.name: filled(column, _product(dataset.events, column, plain))
         for column in optional
         if column.transform is not None
     }
-    names = F.array(*(F.when(is_absent[column.name], F.lit(column.name)) for column in optional))
+    names = F.array(
+        *(
+            F.when(is_absent[column.name], F.lit(column.name))
+            for column in optional
+            if column.always_has_value  # one that may be null is not filled
+        )
+    )
     return rows.withColumns({**plain, **derived, DEFAULTED: F.array_compact(names)})
 
 
-def _product(transform: str, filled: dict[str, Column]) -> Column:
-    """An event's transformLogic, a product of columns; see `EventJudge`."""
-    factors = [factor.strip() for factor in transform.split("*")]
-    return reduce(mul, (filled.get(name, F.col(name)) for name in factors))
+def _product(events: Table, column: ContractColumn, filled: dict[str, Column]) -> Column:
+    """A derived field, see `EventJudge`; as decimals, which hold what integers would overflow by."""
+    given = (
+        filled.get(name, F.col(name)).cast(T.DecimalType(*decimal_digits(events.column(name))))
+        for name in factors(column)
+    )
+    return reduce(mul, given)

