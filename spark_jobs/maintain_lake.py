@@ -14,6 +14,7 @@ from medallion_spark.maintenance.maintain import maintain_lake
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_store.lake_paths import LakePaths
 from medallion_store.parent_process import end_with_parent
+from medallion_store.release import add_release_argument, refuse_other_release
 
 SHORTEST_RETENTION_HOURS = 24
 
@@ -22,6 +23,7 @@ def main() -> int:
     """Maintain all tables; the last line of the output is their numbers as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_lake_arguments(parser)
+    add_release_argument(parser)
     parser.add_argument(
         "--retention-hours",
         type=float,
@@ -37,6 +39,7 @@ def main() -> int:
     end_with_parent()  # of spark-submit: a killed task must leave no driver beside its next try
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
+        refuse_other_release(arguments.release)
         if arguments.retention_hours < SHORTEST_RETENTION_HOURS:
             raise ParameterError(
                 "the lake cannot be maintained",

@@ -18,12 +18,14 @@ from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session.spark_session import open_session
 from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
 from medallion_store.parent_process import end_with_parent
+from medallion_store.release import add_release_argument, refuse_other_release
 
 
 def main() -> int:
     """Rebuild; the last line of the output is what it did, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_lake_arguments(parser)
+    add_release_argument(parser)
     parser.add_argument(
         "--mode",
         required=True,
@@ -37,6 +39,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
+        refuse_other_release(arguments.release)
         dataset, lake = load_dataset(arguments.dataset), lake_access(arguments)
         options = StreamOptions(
             watermark_minutes=arguments.watermark_minutes,

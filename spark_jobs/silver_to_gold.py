@@ -14,6 +14,7 @@ from medallion_spark.session.executor_watch import ended_without_executors
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session.spark_session import open_session
 from medallion_store.parent_process import end_with_parent
+from medallion_store.release import add_release_argument, refuse_other_release
 
 
 def main() -> int:
@@ -24,6 +25,7 @@ def main() -> int:
         "MEDALLION_SECRETS_FILE names."
     )
     add_lake_arguments(parser)
+    add_release_argument(parser)
     group = parser.add_argument_group("gold")
     group.add_argument("--run-id", required=True, help="name of this run, by which its set is found again")
     group.add_argument(
@@ -40,6 +42,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
+        refuse_other_release(arguments.release)
         if arguments.dataset != DATASET.name:
             raise ParameterError("gold cannot be written", [f"--dataset: only {DATASET.name} has a gold"])
         lake = lake_access(arguments)

@@ -13,6 +13,7 @@ from medallion_spark.session.spark_session import open_session
 from medallion_spark.stream.options import StreamOptions, add_verdict_arguments
 from medallion_spark.stream.query import SESSION_SETTINGS, Stream
 from medallion_spark.stream.source import add_kafka_arguments, kafka_access
+from medallion_store.release import add_release_argument
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--submission", help="repeated in the heartbeat, so that the submitter finds its driver"
     )
+    add_release_argument(parser)
     return parser
 
 
@@ -83,6 +85,7 @@ def main() -> int:
             batch_hang_minutes=arguments.batch_hang_minutes,
             recover_from_ledger=arguments.recover_from_ledger,
             submission=arguments.submission,
+            release=arguments.release,
         )
         spark = open_session(f"{dataset.name}_streaming", lake, SESSION_SETTINGS)
         Stream(spark, dataset, lake, kafka, options).run()

@@ -90,3 +90,11 @@ class MigrationError(_Problems):
 
 class MissingProgram(_Problems):
     """The machine lacks programs the local stack needs; names the command that installs each."""
+
+
+class ReleaseMismatch(MedallionError):
+    """Two parts of the platform run other contracts or code; names the command that brings one to all."""
+
+
+class BreakingChange(_Problems):
+    """Contracts change what readers or producers rely on, and no one has accepted that; nothing was done."""

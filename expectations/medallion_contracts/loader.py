@@ -111,17 +111,35 @@ def _claims(folder: Traversable) -> set[str]:
     return tables | named
 
 
+def contract_files(name: str) -> dict[str, bytes]:
+    """The contract files of a dataset as they are, by name without their ending."""
+    return files_in(resources.files("medallion_contracts").joinpath(name))
+
+
+def files_in(folder: Traversable) -> dict[str, bytes]:
+    """The contract files in a folder, by name without their ending."""
+    return {
+        entry.name.removesuffix(_SUFFIX): entry.read_bytes()
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(_SUFFIX)
+    }
+
+
 def load_folder(folder: Traversable, name: str) -> Dataset:
-    """All contracts of the dataset whose `*.odcs.yaml` files lie in `folder`.
+    """All contracts of the dataset whose `*.odcs.yaml` files lie in `folder`; see `load_files`."""
+    return load_files(files_in(folder), name)
+
+
+def load_files(files: Mapping[str, bytes], name: str) -> Dataset:
+    """All contracts of a dataset.
+
+    Args:
+        files: their content, by name without its ending.
+        name: of the dataset.
 
     Raises:
         ContractError: lists every problem of every file.
     """
-    files = {
-        entry.name.removesuffix(_SUFFIX): entry.read_bytes()
-        for entry in folder.iterdir()
-        if entry.name.endswith(_SUFFIX)
-    }
     problems: list[str] = []
     reader = _DatasetReader(files, problems)
     tables = {stem: reader.table(stem) for stem in files}
@@ -157,6 +175,7 @@ def load_folder(folder: Traversable, name: str) -> Dataset:
         event_time=str(event_time),
         topic=str(topic),
         replay_topic=str(properties["replayTopic"]),
+        files=dict(files),
     )
     problems.extend(version_problems(dataset))
     if problems:
@@ -167,7 +186,7 @@ def load_folder(folder: Traversable, name: str) -> Dataset:
 class _DatasetReader:
     """Parses the files of one dataset, following `columnsFrom`; problems go to one list."""
 
-    def __init__(self, files: dict[str, bytes], problems: list[str]) -> None:
+    def __init__(self, files: Mapping[str, bytes], problems: list[str]) -> None:
         self._files = files
         self._problems = problems
         self._contracts: dict[str, Any] = {}

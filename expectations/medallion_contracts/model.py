@@ -7,7 +7,7 @@ The loader makes these from the ODCS files; the compilers (`compile_spark`, `com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -147,6 +147,8 @@ class Dataset:
     event_time: str
     topic: str
     replay_topic: str
+    files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """The contract files themselves, by name without their ending."""
 
     @property
     def fingerprint(self) -> str:

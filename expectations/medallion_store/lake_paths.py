@@ -45,6 +45,10 @@ class LakePaths:
         """JSON file, rewritten every 15 s by the running stream."""
         return self._at("ledger", f"{self.dataset}_heartbeat.json")
 
+    def contract(self, contract_id: str) -> str:
+        """JSON file beside the ledger: the contracts of that id, whole; see `contract_store`."""
+        return self._at("ledger", f"{self.dataset}_contracts/{contract_id}.json")
+
     @property
     def checkpoint(self) -> str:
         """Folder: Spark's checkpoint of the stream."""

@@ -7,8 +7,9 @@ log alone and submits no job when the answer is `NONE`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from medallion_contracts.model import Dataset
@@ -233,6 +234,19 @@ def _rebuild_reason(published: Published, silver: SilverState, contract_hash: st
 
 
 def gold_contract_hash(dataset: Dataset) -> str:
-    """Changes with any contract that gold is computed from: then all of gold is computed anew."""
-    prints = [dataset.silver.fingerprint, *(dataset.gold[name].fingerprint for name in sorted(dataset.gold))]
-    return hashlib.sha256("\n".join(prints).encode()).hexdigest()
+    """Changes with whatever gold's rows are computed from or checked by: then all of gold is made again.
+
+    What is only said of it (descriptions, classifications, service levels) is left out.
+    """
+    tables = [dataset.events, dataset.silver, *(dataset.gold[name] for name in sorted(dataset.gold))]
+    said = [
+        [
+            table.name,
+            table.primary_key,
+            table.partitioned_by,
+            [asdict(replace(column, description="", classification=None)) for column in table.columns],
+            [[rule.expectation, rule.severity, rule.arguments] for rule in table.rules],
+        ]
+        for table in tables
+    ]
+    return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()

@@ -17,6 +17,7 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.loader import load_dataset
 from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
+from medallion_ops.contracts.in_force import note_in_force, refuse_breaking_change
 from medallion_ops.gate import episodes, mails
 from medallion_ops.gate.decision import (
     DECISION_MINUTES,
@@ -29,7 +30,8 @@ from medallion_ops.gate.docs_location import docs_address, page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.settings import AlertSettings, GoldSettings, Settings
+from medallion_ops.settings import AlertSettings, GoldSettings, LakeSettings, Settings
+from medallion_ops.streaming.stream_release import refuse_stream_of_other_release
 from medallion_store.gold_catalogue import (
     Manifest,
     last_publication,
@@ -54,8 +56,18 @@ def dag_id(dataset: str) -> str:
 
 
 def migrate_gold(dataset: str) -> list[str]:
-    """Bring the gold database forward; gives what was done."""
-    return list(migrate(GoldSettings.from_environment().dsn, load_dataset(dataset)))
+    """Bring the gold database forward; gives what was done.
+
+    Raises:
+        ReleaseMismatch: the stream runs other contracts or code: its silver is not what would be checked.
+        BreakingChange: the contracts change what readers rely on, and no one has accepted that.
+    """
+    refuse_stream_of_other_release(LakeSettings.from_environment(), dataset)
+    dsn = GoldSettings.from_environment().dsn
+    refuse_breaking_change(dsn, dataset)
+    done = list(migrate(dsn, load_dataset(dataset)))
+    note_in_force(dsn, dataset)
+    return done
 
 
 def has_pending_changes(dataset: str, params: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medallion_ops.settings import KafkaSettings, LakeSettings, Settings, StreamSettings
+from medallion_store.release import release
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def _verdicts(stream: StreamSettings) -> list[str]:
 def _lake(lake: LakeSettings, dataset: str) -> list[str]:
     return [
         *_option("--dataset", dataset),
+        *_option("--release", release()),
         *_option("--lake-uri", lake.uri),
         *_option("--lake-auth", lake.auth),
         *_option("--lake-tenant-id", lake.tenant_id),

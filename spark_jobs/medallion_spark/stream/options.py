@@ -14,7 +14,7 @@ class StreamOptions:
     """Arguments of the job, checked together.
 
     `lateness` is `judge` or `accept`, `deduplicate` is `versions` or `latest`, `on_data_loss` is `fail` or
-    `count`; `submission` is repeated in the heartbeat.
+    `count`; `submission` is repeated in the heartbeat; `release` is that of whoever submits.
     """
 
     trigger_seconds: float = 60
@@ -27,6 +27,7 @@ class StreamOptions:
     batch_hang_minutes: float = 10
     recover_from_ledger: bool = False
     submission: str | None = None
+    release: str | None = None
 
     def __post_init__(self) -> None:
         problems = []

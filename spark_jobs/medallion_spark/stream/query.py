@@ -20,6 +20,7 @@ from medallion_contracts.errors import (
     LeaseError,
     MedallionError,
     OtherLogError,
+    ReleaseMismatch,
     ServiceUnavailable,
     StreamError,
 )
@@ -44,12 +45,14 @@ from medallion_spark.stream.source import KafkaAccess, read_stream
 from medallion_spark.stream.startup import StartUp
 from medallion_spark.stream.topic_log import BrokerLog, TopicLog, Where
 from medallion_spark.stream.topic_watch import TopicWatch
+from medallion_store.contract_store import StoredContract, keep_in_lake
 from medallion_store.control_files import ControlFiles, control_files
 from medallion_store.driver_orders import DriverOrders
 from medallion_store.heartbeat import ENDED, STARTING, STOPPED, WAITING, WORKING
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import STALE_STREAM_SECONDS, Lease
+from medallion_store.release import refuse_other_release, release
 from medallion_store.utc_time import utc_text
 
 logger = logging.getLogger(__name__)
@@ -172,7 +175,7 @@ class Stream:
             return self._start(starting)
         except LeaseError:
             raise  # silver is held by another: the next start finds it otherwise
-        except StreamError as error:
+        except (StreamError, ReleaseMismatch) as error:
             self._refuse(error)
         except MedallionError:
             raise  # a service that is away: the next start finds it otherwise
@@ -183,9 +186,11 @@ class Stream:
         return None
 
     def _prepare(self) -> None:
+        refuse_other_release(self._options.release)
         recovers = self._options.recover_from_ledger
         name = self._dataset.name
         prepare_lake(self._tables, self._ledger, self._progress, name, recovers=recovers)
+        keep_in_lake(self._files, self._paths, StoredContract(name, self._dataset.files))
         if recovers and not self._ledger.exists():
             complete_ledger(self._spark, self._dataset, self._tables, self._ledger)
 
@@ -203,7 +208,7 @@ class Stream:
             self._ends_seen,
         )
 
-    def _refuse(self, error: StreamError) -> None:
+    def _refuse(self, error: MedallionError) -> None:
         """Leave for a person what only a person can mend; the driver then ends well."""
         if isinstance(error, OtherLogError):
             self._files.write(self._paths.other_log, {"at": utc_text(), "logs": list(error.logs)})
@@ -402,6 +407,7 @@ class Stream:
             "driver_id": cluster_driver_id(),
             "application_id": self._application_id,
             "contract_hash": self._dataset.fingerprint,
+            "release": release(),
             **self._hang_guard.heartbeat(),
             # What is lost, should a log be replaced before it is read to its end.
             "end_offsets": [[topic, number, end] for (topic, number), end in self._ends_seen.items()],

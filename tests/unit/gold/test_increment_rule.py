@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from medallion_contracts.loader import load_dataset
+from medallion_contracts.model import Table
 from medallion_store.refresh_plan import (
     Commit,
     LabelSnapshot,
@@ -124,13 +125,28 @@ def test_labels_taken_by_a_run_that_died_are_still_to_be_published() -> None:
     )
 
 
-def test_the_contract_hash_covers_silver_and_every_gold_table() -> None:
+def test_the_contract_hash_covers_what_gold_is_computed_from_and_checked_by() -> None:
     dataset = load_dataset("customers")
     before = gold_contract_hash(dataset)
+
+    def changed(table: Table, **changes: object) -> Table:
+        first, *rest = table.columns
+        return replace(table, columns=(replace(first, **changes), *rest))  # type: ignore[arg-type]
+
     for name, table in dataset.gold.items():
-        changed = replace(dataset, gold={**dataset.gold, name: replace(table, fingerprint="other")})
-        assert gold_contract_hash(changed) != before
-    assert gold_contract_hash(replace(dataset, silver=replace(dataset.silver, fingerprint="other"))) != before
+        for one in (changed(table, max_length=7), replace(table, rules=table.rules[1:])):
+            assert gold_contract_hash(replace(dataset, gold={**dataset.gold, name: one})) != before
+    assert gold_contract_hash(replace(dataset, silver=changed(dataset.silver, enum=("x",)))) != before
+    assert gold_contract_hash(replace(dataset, events=changed(dataset.events, default="x"))) != before
+
+
+def test_what_is_only_said_of_gold_costs_no_full_refresh() -> None:
+    dataset = load_dataset("customers")
+    table = dataset.gold["customers"]
+    columns = tuple(replace(column, description="Better words.") for column in table.columns)
+    said = replace(table, columns=columns, service_levels=(), description="Else.", fingerprint="other")
+    reworded = replace(dataset, gold={**dataset.gold, "customers": said})
+    assert gold_contract_hash(reworded) == gold_contract_hash(dataset)
 
 
 def test_delta_spells_its_history_in_two_ways() -> None:

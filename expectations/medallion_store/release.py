@@ -1,0 +1,79 @@
+"""Which contracts and code a process runs: the stream, the jobs and Airflow must agree about them.
+
+Airflow tells each job its release, and the stream tells its own in the heartbeat. Two of different releases
+would read and check one table by different contracts: they refuse each other, and name the command that
+brings one release to all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from medallion_contracts.errors import ReleaseMismatch
+
+ROLL_OUT = (
+    "`make roll-out` (where there is no such stack: `python -m medallion_ops.roll_out` after the deploy)"
+)
+"""The command that brings new contracts and code to a running platform."""
+
+_PACKAGES = ("medallion_contracts", "medallion_store")
+_SUFFIXES = (".py", ".yaml", ".sql")
+
+
+@cache
+def release() -> str:
+    """Twelve hexadecimal digits that change with any contract, and with the code that all sides share."""
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        for path, content in _files(resources.files(package), package):
+            digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _files(entry, f"{path}/{entry.name}")
+        elif entry.name.endswith(_SUFFIXES):
+            yield f"{path}/{entry.name}", entry.read_bytes()
+
+
+def add_release_argument(parser: argparse.ArgumentParser) -> None:
+    """The option by which Airflow tells a job what it runs itself."""
+    parser.add_argument("--release", help="of whoever submits this job: another one than its own is refused")
+
+
+def refuse_other_release(theirs: str | None) -> None:
+    """Refuse to work for someone with other contracts or code; None (a person) is fine.
+
+    Raises:
+        ReleaseMismatch: names both, and the command.
+    """
+    if theirs is not None and theirs != release():
+        raise ReleaseMismatch(
+            f"Airflow runs release {theirs} of contracts and code, this job is release {release()}: "
+            f"{ROLL_OUT} brings one release to all"
+        )
+
+
+def refuse_other_stream(heartbeat: Mapping[str, Any] | None, dataset: str) -> None:
+    """Refuse to go on beside a stream that lives and runs other contracts or code.
+
+    Args:
+        heartbeat: of the stream, None where none has run; the caller has looked that it is a sign of life.
+        dataset: whose stream.
+
+    Raises:
+        ReleaseMismatch: names both, and the command.
+    """
+    if heartbeat is not None and heartbeat.get("release") != release():
+        raise ReleaseMismatch(
+            f"the stream of {dataset} runs release {heartbeat.get('release') or 'unknown'} of contracts and "
+            f"code, Airflow release {release()}: {ROLL_OUT} brings one release to all"
+        )
