@@ -17,6 +17,15 @@ demo:  ## everything: set up, start, load 7,043 customers through Airflow to gol
 up:  ## start broker, Postgres, mail sink, Spark and Airflow, whatever of it does not run
 	@$(STACK) up
 
+.PHONY: plan
+plan:  ## what the contracts here would change, and whom they break (old=FOLDER new=FOLDER dataset=NAME accept="NAME")
+	@$(STACK) plan $(if $(dataset)$(old)$(new)$(accept),--dataset=$(or $(dataset),customers)) \
+		$(if $(old),--old="$(old)") $(if $(new),--new="$(new)") $(if $(accept),--accept="$(accept)")
+
+.PHONY: roll-out
+roll-out:  ## bring new contracts and code to the running stack: jobs, Airflow, gold's tables, the stream
+	@$(STACK) roll-out
+
 .PHONY: status
 status:  ## which services run, where, with how much memory
 	@$(STACK) status

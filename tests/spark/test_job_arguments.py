@@ -57,3 +57,15 @@ def test_the_entry_script_knows_every_argument_it_is_given(
     given = [word.partition("=")[0] for word in job.arguments]
     unknown = [name for name in given if name not in known and f"[{name}]" not in known]
     assert not unknown, f"{job.script} does not take these: {unknown}"
+
+
+@pytest.mark.parametrize("job", JOBS[1:], ids=lambda job: job.script)
+def test_a_job_of_another_release_ends_before_it_does_anything(
+    job: SparkJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = importlib.import_module(job.script.removesuffix(".py"))
+    arguments = [word for word in job.arguments if not word.startswith("--release=")]
+    monkeypatch.setattr(script, "end_with_parent", lambda: None)
+    monkeypatch.setattr("sys.argv", [job.script, *arguments, "--release=other"])
+    assert script.main() == 1
+    assert "make roll-out" in capsys.readouterr().err

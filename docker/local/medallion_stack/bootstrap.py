@@ -7,11 +7,13 @@ changed since it last succeeded, and is done again when it was interrupted.
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -64,7 +66,7 @@ def build_jobs(folder: Path) -> None:
     Files are replaced whole, so a job that is being submitted never reads half of one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for script in (layout.PROJECT / "spark_jobs").glob("*.py"):
+    for script in _job_scripts():
         _replace(folder / script.name, script.read_bytes())
     archive = folder / f".{PY_FILES}.{os.getpid()}"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packages:
@@ -78,6 +80,18 @@ def build_jobs(folder: Path) -> None:
                     entry.external_attr = 0o644 << 16
                     packages.writestr(entry, path.read_bytes())
     archive.replace(folder / PY_FILES)
+
+
+def are_jobs_built(folder: Path) -> bool:
+    """Whether the jobs in a folder are those of this project as it is now."""
+    with tempfile.TemporaryDirectory() as made:
+        build_jobs(Path(made))
+        names = [PY_FILES, *(script.name for script in _job_scripts())]
+        return not any(filecmp.cmpfiles(made, folder, names, shallow=False)[1:])
+
+
+def _job_scripts() -> list[Path]:
+    return sorted((layout.PROJECT / "spark_jobs").glob("*.py"))
 
 
 def _uv() -> str:

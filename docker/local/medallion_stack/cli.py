@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from medallion_store.secret import Secret
 
 def main(arguments: list[str]) -> None:
     """Run one command; ends the process with 1 and a message when it fails."""
-    passed_on = {"airflow": _airflow, "psql": _psql}.get(arguments[0] if arguments else "")
+    passed_on = {"airflow": _airflow, "psql": _psql, "plan": _plan}.get(arguments[0] if arguments else "")
     if passed_on:  # all that follows is that program's, --help included
         options = argparse.Namespace(run=passed_on, needs_venv=True, arguments=arguments[1:])
     else:
@@ -84,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         _demo,
         "up, then the customer table through Airflow to gold, then a report; exit 1 unless all holds",
     )
+    command(
+        "roll-out",
+        _roll_out,
+        "bring new contracts and code to the running stack; the stream is handed over",
+    )
     command("down", _down, "stop everything; data stays", needs_venv=False)
     command("clean", _clean, "stop everything and remove the state folder", needs_venv=False)
     command("status", _status, "show which services run, their addresses and memory; exit 1 unless all run")
@@ -91,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("service", nargs="*", help="e.g. broker airflow-scheduler; default: all")
     command("supervise", _supervise, "restart services that die, until stopped (`up` starts this)")
     commands.add_parser("airflow", help="Airflow's own command line against the stack")
+    commands.add_parser("plan", help="what the contracts here change of those that the stack runs on")
     commands.add_parser("psql", help="SQL on the gold database, as its writer")
     return parser
 
@@ -122,6 +129,31 @@ def start_all(state: State) -> Stack:
     seconds = time.monotonic() - started
     say(f"the stack is up ({seconds:.0f} s): {stack.airflow.url}, login in {state.settings_file}")
     return stack
+
+
+def _roll_out(_: argparse.Namespace) -> None:
+    from medallion_ops.dataset_settings import datasets_that_run
+    from medallion_ops.roll_out import check, roll_out
+    from medallion_ops.settings import Settings
+
+    started, state = time.monotonic(), _running_state()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    with exclusive(state):
+        stack = Stack.of(state, say)
+        settings = Settings.from_environment(stack.airflow.settings)
+        datasets = datasets_that_run(stack.airflow.settings)
+        check(settings, datasets)  # before anything is done
+        stack.bring_in_code()
+        supervisor.start(stack)
+    roll_out(settings, datasets)
+    say(f"contracts and code of this folder run everywhere ({time.monotonic() - started:.0f} s)")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from medallion_ops import plan
+
+    os.environ.update(State.of_environment().read_settings())  # of the gold that runs, if one does
+    sys.exit(plan.main(options.arguments))
 
 
 def _down(_: argparse.Namespace) -> None:

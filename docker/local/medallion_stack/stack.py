@@ -21,7 +21,7 @@ from medallion_ops.watch.settings import WatchSettings
 from medallion_stack import layout
 from medallion_stack.airflow import PARALLELISM, ROLES, USER, Airflow, AirflowKeys
 from medallion_stack.airflow_client import AirflowClient
-from medallion_stack.bootstrap import build_jobs
+from medallion_stack.bootstrap import are_jobs_built, build_jobs
 from medallion_stack.broker import Broker
 from medallion_stack.mail import MailSink
 from medallion_stack.parallel import in_parallel
@@ -180,16 +180,37 @@ class Stack:
         # Fails here, with every problem at once, rather than in a DAG.
         Settings.from_environment(self.airflow.settings)
         self._refuse_other_choices()
-        if self.state.read_settings() != self.airflow.settings and not self.processes.find("spark-master"):
-            self.spark.forget_drivers()  # they would be launched with the old settings
+        is_running = bool(self.processes.find("spark-master"))
+        is_new_code = not are_jobs_built(self.state.jobs)
+        if not is_running and (is_new_code or self.state.read_settings() != self.airflow.settings):
+            self.spark.forget_drivers()  # they would be launched with the old settings, or for the old code
         self.state.write_settings(self.airflow.settings, SECRET_SETTINGS)
-        build_jobs(self.state.jobs)
+        if not is_running:
+            build_jobs(self.state.jobs)
+        elif is_new_code:
+            self.report("  contracts or code here are not those that run: `make roll-out` brings them in")
         in_parallel([self._up_postgres_and_airflow, self._up_broker, self._up_spark, self._up_mail])
         # The monitor has a slot of its own, so the other tasks must leave it free.
         client = AirflowClient.of(self.airflow.settings)
         client.set_pool(MONITOR_POOL, 1, "The monitor runs while every other slot is taken.")
         client.set_pool("default_pool", PARALLELISM - 1, "All tasks but the monitor.")
         self._up(self.services()[-1])  # last: what it would find silent is up
+
+    def bring_in_code(self) -> None:
+        """Give jobs and Airflow the code of this project; the stream goes on with what it has.
+
+        Tasks that run are tried again by the new code. Safe to repeat, and to kill halfway: `up` and this
+        both start what does not run.
+
+        Raises:
+            ServiceUnavailable: Airflow does not come up by it.
+        """
+        build_jobs(self.state.jobs)
+        services = self.airflow.services()
+        for service in reversed(services):
+            self.processes.stop(service.name)
+        self.airflow.prepare()
+        self._up(*services)
 
     def _refuse_other_choices(self) -> None:
         # Services keep the environment they were started with, and the stream's driver its arguments.
