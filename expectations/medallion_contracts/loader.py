@@ -56,16 +56,19 @@ _DECIMAL = re.compile(r"(?:decimal|numeric)\(\s*(\d+)\s*,\s*(\d+)\s*\)", re.IGNO
 _UNITS = {"s", "m", "h", "d", "y", "percent"}
 
 
-def dataset_names() -> tuple[str, ...]:
-    """Names of all datasets: the folders of this package that hold an `events.odcs.yaml`."""
+def contract_folders() -> dict[str, Traversable]:
+    """The folders of all datasets by name: those of this package that hold a contract."""
     package = resources.files("medallion_contracts")
-    return tuple(
-        sorted(
-            entry.name
-            for entry in package.iterdir()
-            if entry.is_dir() and entry.joinpath(f"events{_SUFFIX}").is_file()
-        )
-    )
+    return {
+        entry.name: entry
+        for entry in sorted(package.iterdir(), key=lambda entry: entry.name)
+        if entry.is_dir() and any(file.name.endswith(_SUFFIX) for file in entry.iterdir())
+    }
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Names of all datasets, those among them whose contracts are not valid."""
+    return tuple(contract_folders())
 
 
 @cache
@@ -75,15 +78,15 @@ def load_dataset(name: str) -> Dataset:
     Raises:
         ContractError: no such dataset, or its files are not valid; lists every problem found.
     """
-    if name not in dataset_names():
+    folders = contract_folders()
+    if name not in folders:
         raise ContractError(
-            f"there is no dataset {name!r}", [f"datasets with contracts are: {', '.join(dataset_names())}"]
+            f"there is no dataset {name!r}", [f"datasets with contracts are: {', '.join(folders)}"]
         )
-    package = resources.files("medallion_contracts")
-    problems = list(claimed_twice({one: package.joinpath(one) for one in dataset_names()}, name))
+    problems = list(claimed_twice(folders, name))
     if problems:
         raise ContractError(f"contracts of {name!r} are not valid", problems)
-    return load_folder(package.joinpath(name), name)
+    return load_folder(folders[name], name)
 
 
 def claimed_twice(folders: Mapping[str, Traversable], name: str) -> Iterator[str]:
@@ -113,7 +116,7 @@ def _claims(folder: Traversable) -> set[str]:
 
 def contract_files(name: str) -> dict[str, bytes]:
     """The contract files of a dataset as they are, by name without their ending."""
-    return files_in(resources.files("medallion_contracts").joinpath(name))
+    return files_in(contract_folders()[name])
 
 
 def files_in(folder: Traversable) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,12 +90,12 @@ def new_fields(least: int = 1, most: int = 4) -> st.SearchStrategy[list[NewField
     )
 
 
-def write_contracts(folder: Path, fields: Iterable[NewField]) -> Path:
+def write_contracts(folder: Path, fields: Sequence[NewField]) -> Path:
     """The contracts of customers in a folder, with the fields after those of the event."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in CUSTOMERS.glob("*.odcs.yaml"):
         text = file.read_text()
-        if file.name == "events.odcs.yaml":
+        if file.name == "events.odcs.yaml" and fields:
             contract = yaml.safe_load(text)
             contract["schema"][0]["properties"].extend(field.entry for field in fields)
             text = yaml.safe_dump(contract, sort_keys=False)
@@ -103,7 +103,7 @@ def write_contracts(folder: Path, fields: Iterable[NewField]) -> Path:
     return folder
 
 
-def dataset_with(folder: Path, fields: Iterable[NewField]) -> Dataset:
+def dataset_with(folder: Path, fields: Sequence[NewField]) -> Dataset:
     """The dataset customers with the fields."""
     return load_folder(write_contracts(folder, fields), "customers")
 
