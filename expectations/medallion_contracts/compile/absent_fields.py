@@ -78,8 +78,8 @@ class AbsentFields:
 def _names_of_nulls(given: Mapping[str, pa.Array], names: list[str]) -> pa.ListArray:
     """For each record those of the names whose field is null: as few lists as there are combinations."""
     rows = len(next(iter(given.values())))
-    if not names:
-        return pa.array([[]], NAMES).take(pa.repeat(pa.scalar(0, pa.int32()), rows))
+    if all(given[name].null_count == rows for name in names):
+        return pa.array([names], NAMES).take(pa.repeat(pa.scalar(0, pa.int32()), rows))
     are_null = np.column_stack([given[name].is_null().to_numpy(zero_copy_only=False) for name in names])
     if len(names) < _BITS:
         combinations = are_null @ (1 << np.arange(len(names), dtype=np.int64))

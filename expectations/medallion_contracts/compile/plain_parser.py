@@ -83,11 +83,8 @@ class PlainParser:
         self._pattern = plain_pattern(events)
         self._schema = arrow_schema(events)
         self._type = pa.struct(list(self._schema))
-        # As text first: Arrow's reader knows no timestamps with and without an offset side by side.
-        as_text = [pa.field(f.name, pa.string() if _is_moment(f) else f.type) for f in self._schema]
-        self._options = pyarrow.json.ParseOptions(
-            explicit_schema=pa.schema(as_text), unexpected_field_behavior="error"
-        )
+        self._keys = {column.name: f'"{column.name}"' for column in events.columns}
+        self._options: dict[tuple[str, ...], pyarrow.json.ParseOptions] = {}
 
     def parse(self, values: pa.BinaryArray) -> tuple[npt.NDArray[np.intp], pa.StructArray, pa.ListArray]:
         """The plain ones among the values.
@@ -128,20 +125,43 @@ class PlainParser:
         """The fields of all texts, the names of those filled, and which texts are accepted."""
         lines = pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text)
         block = pc.binary_join(lines, "\n")[0].as_buffer()
-        # One block, so that white space may hold line breaks.
-        whole = pyarrow.json.ReadOptions(use_threads=False, block_size=block.size + 1)
-        table = pyarrow.json.read_json(pa.BufferReader(block), whole, self._options)
+        table = self._read_json(block, self._fields_of(text[0]))
         if table.num_rows != len(text):
             raise pa.ArrowInvalid("not one object for each text")
-        given = {
-            field.name: _moments(table[field.name].combine_chunks())
-            if _is_moment(field)
-            else table[field.name].combine_chunks()
-            for field in self._schema
-        }
+        given = {field.name: _column_of(table, field) for field in self._schema}
         values, filled = self._absent.fill(given)
         fields = pa.StructArray.from_arrays(list(values.values()), fields=list(self._schema))
         return fields, filled, self._accepted(given, values)
+
+    def _read_json(self, block: pa.Buffer, names: tuple[str, ...]) -> pa.Table:
+        """The named fields of all texts; all fields if some text has another one.
+
+        A field that no text has costs as much as one that all have, and producers lack the same ones.
+        """
+        # One block, so that white space may hold line breaks.
+        whole = pyarrow.json.ReadOptions(use_threads=False, block_size=block.size + 1)
+        try:
+            return pyarrow.json.read_json(pa.BufferReader(block), whole, self._options_for(names))
+        except pa.ArrowInvalid:
+            everything = tuple(self._schema.names)
+            if names == everything:
+                raise
+            return self._read_json(block, everything)
+
+    def _fields_of(self, first: pa.StringScalar) -> tuple[str, ...]:
+        """Those of one record. Keys stand in the text as they are: the pattern lets no escapes in."""
+        text = first.as_py()
+        return tuple(name for name, key in self._keys.items() if key in text)
+
+    def _options_for(self, names: tuple[str, ...]) -> pyarrow.json.ParseOptions:
+        if names not in self._options:
+            # As text first: Arrow's reader knows no timestamps with and without an offset side by side.
+            fields = [self._schema.field(name) for name in names]
+            as_text = [pa.field(f.name, pa.string() if _is_moment(f) else f.type) for f in fields]
+            self._options[names] = pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema(as_text), unexpected_field_behavior="error"
+            )
+        return self._options[names]
 
     def _accepted(self, given: Mapping[str, pa.Array], values: Mapping[str, pa.Array]) -> pa.BooleanArray:
         accepted = pa.repeat(pa.scalar(True), len(given[self._columns[0].name]))
@@ -154,6 +174,14 @@ class PlainParser:
 
 
 _Part = tuple[npt.NDArray[np.intp], pa.StructArray, pa.ListArray]
+
+
+def _column_of(table: pa.Table, field: pa.Field) -> pa.Array:
+    """A field of all records; null where a record lacks it."""
+    if field.name not in table.column_names:
+        return pa.nulls(len(table), field.type)
+    values = table[field.name].combine_chunks()
+    return _moments(values) if _is_moment(field) else values
 
 
 def _checks(column: Column, value: pa.Array) -> list[pa.BooleanArray]:
