@@ -18,7 +18,6 @@ from medallion_store.release import refuse_other_release, release
 from medallion_store.utc_time import utc_text
 from settings_of_tests import settings
 
-
 NOW = "now"
 
 
