@@ -87,7 +87,8 @@ def are_jobs_built(folder: Path) -> bool:
     with tempfile.TemporaryDirectory() as made:
         build_jobs(Path(made))
         names = [PY_FILES, *(script.name for script in _job_scripts())]
-        return not any(filecmp.cmpfiles(made, folder, names, shallow=False)[1:])
+        same, _, _ = filecmp.cmpfiles(made, folder, names, shallow=False)
+        return set(same) == set(names)
 
 
 def _job_scripts() -> list[Path]:

@@ -10,7 +10,7 @@ import pytest
 
 from medallion_contracts.errors import ReleaseMismatch
 from medallion_ops.streaming.stream_release import refuse_stream_of_other_release
-from medallion_stack.bootstrap import PY_FILES, build_jobs
+from medallion_stack.bootstrap import PY_FILES, are_jobs_built, build_jobs
 from medallion_store.control_files import control_files
 from medallion_store.heartbeat import STOPPED, WORKING
 from medallion_store.lake_paths import LakePaths
@@ -38,6 +38,14 @@ def release_of(folder: Path) -> str:
 def test_the_jobs_that_are_laid_out_are_of_the_release_of_their_sources(tmp_path: Path) -> None:
     build_jobs(tmp_path)
     assert release_of(tmp_path) == release()
+
+
+def test_jobs_that_are_missing_or_of_other_sources_are_noticed(tmp_path: Path) -> None:
+    assert not are_jobs_built(tmp_path)
+    build_jobs(tmp_path)
+    assert are_jobs_built(tmp_path)
+    (tmp_path / "stream_to_silver.py").write_text("# of yesterday")
+    assert not are_jobs_built(tmp_path)
 
 
 def test_a_job_refuses_whoever_runs_another_release() -> None:
