@@ -50,8 +50,8 @@ trigger a run with the parameter *ask* to be asked again. *Publish anyway* is no
 store: a key that is there twice, or a required value that is missing.
 
 **When `migrate` refuses**: the stream *runs release …* of contracts or code that Airflow does not run:
-`make roll-out`. The contracts *change what others rely on*: `make plan` says what happens; undo the change, or
-accept each part of it by its name.
+`make roll-out`. The contracts *change what others rely on*: `make plan` says what happens; undo the
+change, or accept each part of it by its name.
 
 **When a task fails** its mail says why. Every task can be cleared and run again. When staging was lost
 (Postgres crashed in between), `retrigger_run` starts another run by itself; there is nothing to do.
