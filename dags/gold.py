@@ -95,7 +95,7 @@ def gold_dag(dataset: str) -> None:
         check_new = ShortCircuitOperator(
             task_id="check_new", python_callable=gold.has_pending_changes, op_kwargs=of_dataset
         )
-        write = SparkJobOperator(task_id="write", job=write_set, execution_timeout=JOB)
+        write = SparkJobOperator(task_id="write", dataset=dataset, job=write_set, execution_timeout=JOB)
         audit = PythonOperator(
             task_id="audit",
             python_callable=audit_set_of_run,
@@ -129,7 +129,7 @@ def gold_dag(dataset: str) -> None:
         exclude_failing_rows = PythonOperator(
             task_id="exclude_failing_rows", python_callable=gold.exclude_failing_rows, op_kwargs=of_dataset
         )
-        restage = SparkJobOperator(task_id="restage", job=write_set, execution_timeout=JOB)
+        restage = SparkJobOperator(task_id="restage", dataset=dataset, job=write_set, execution_timeout=JOB)
         re_audit = PythonOperator(
             task_id="re_audit",
             python_callable=audit_set_of_run,

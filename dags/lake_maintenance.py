@@ -79,6 +79,7 @@ def maintain(dataset: str) -> None:
     with TaskGroup(dataset):
         optimize_and_vacuum = SparkJobOperator(
             task_id="optimize_and_vacuum",
+            dataset=dataset,
             execution_timeout=HISTORY,
             job=lambda settings, context: maintenance_job(
                 settings,

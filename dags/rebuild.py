@@ -75,6 +75,7 @@ def rebuild_dag(dataset: str) -> None:
 
         rebuild_silver = SparkJobOperator(
             task_id="rebuild_silver",
+            dataset=dataset,
             execution_timeout=HISTORY,
             job=lambda settings, context: rebuild_job(
                 settings, dataset, mode=context["params"]["mode"], run_id=context["run_id"]

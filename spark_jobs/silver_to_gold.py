@@ -8,8 +8,10 @@ import logging
 import os
 import sys
 
-from medallion_contracts.errors import MedallionError, ParameterError
-from medallion_spark.gold.stage_candidates import DATASET, Request, stage_candidates
+from medallion_contracts.errors import MedallionError
+from medallion_contracts.loader import load_dataset
+from medallion_spark.gold.stage_candidates import Request, stage_candidates
+from medallion_spark.gold.transforms import transforms_of
 from medallion_spark.session.executor_watch import ended_without_executors
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
 from medallion_spark.session.spark_session import open_session
@@ -35,7 +37,7 @@ def main() -> int:
         "MEDALLION_CHURN_PASSWORD of the secrets file)",
     )
     group.add_argument(
-        "--full", action="store_true", help="compute all of gold anew from all of silver, whatever is new"
+        "--full", action="store_true", help="compute all of gold from all of silver, whatever is new"
     )
     arguments = parser.parse_args()
     end_with_parent()  # of spark-submit: a killed task must leave no driver beside its next try
@@ -43,15 +45,13 @@ def main() -> int:
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
         refuse_other_release(arguments.release)
-        if arguments.dataset != DATASET.name:
-            raise ParameterError("gold cannot be written", [f"--dataset: only {DATASET.name} has a gold"])
-        lake = lake_access(arguments)
+        dataset, lake = load_dataset(arguments.dataset), lake_access(arguments)
+        transforms_of(dataset)  # what is wrong with its module is said before anything is started
         spark = open_session(f"{arguments.dataset}_gold", lake)
         try:
             with ended_without_executors(spark):
-                report = stage_candidates(
-                    spark, Request(lake, arguments.run_id, arguments.churn_source, full=arguments.full)
-                )
+                request = Request(dataset, lake, arguments.run_id, arguments.churn_source, arguments.full)
+                report = stage_candidates(spark, request)
         finally:
             spark.stop()
     except MedallionError as error:

@@ -2,8 +2,8 @@
 
 One folder a dataset, one file a table; `events.odcs.yaml` is the root. A table takes columns of another
 with the schema-level custom property `columnsFrom` (module `columns_from`), so that a column is declared
-once. Custom properties understood: `columnsFrom`, `replayTopic`, `eventTime` (schema level), `default`
-(column level).
+once. Custom properties understood: `columnsFrom`, `replayTopic`, `eventTime` (schema level), `default`,
+`enrichment` (column level).
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class _DatasetReader:
             f"{where}: logicalTypeOptions.{option} is not supported for {item.logicalType}"
             for option in sorted(set(options) - _OPTIONS[kind])
         )
-        unknown = sorted(set(_custom(item)) - {"default"})
+        unknown = sorted(set(_custom(item)) - {"default", "enrichment"})
         self._problems.extend(f"{where}: custom property {name!r} is not known" for name in unknown)
         earliest = options.get("minimum") if kind is ColumnType.TIMESTAMP else None
         bounds = options if kind is not ColumnType.TIMESTAMP else {}
@@ -309,6 +309,7 @@ class _DatasetReader:
             default=self._default(where, kind, _custom(item).get("default")),
             transform=item.transformLogic,
             classification=item.classification,
+            is_label=_custom(item).get("enrichment") is True,
         )
         if not column.description:
             self._problems.append(f"{where}: a description is needed")

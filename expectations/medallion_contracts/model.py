@@ -59,6 +59,8 @@ class Column:
     default: str | int | bool | Decimal | None = None
     transform: str | None = None
     classification: str | None = None
+    is_label: bool = False
+    """The value comes from the enrichment source, by the entity's key."""
 
     @property
     def always_has_value(self) -> bool:

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile.postgres import AUDIT
 from medallion_contracts.model import Dataset
 
 if TYPE_CHECKING:
     import psycopg
-
-_REJECTED = (AUDIT, "rejected_rows")
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,10 @@ class RejectedRow:
 
 def rejected_rows(connection: psycopg.Connection, dataset: Dataset) -> list[RejectedRow]:
     """All rejected rows of a dataset, released or not, oldest first."""
-    from psycopg import sql
-
-    query = sql.SQL(
-        "SELECT rejection_id, {}, {}, released_at IS NULL, expectations, set_id, rejected_by, rejected_at "
-        "FROM {} WHERE dataset = %s ORDER BY rejection_id"
-    ).format(*map(sql.Identifier, (dataset.key, dataset.event_time)), sql.Identifier(*_REJECTED))
+    query = (
+        "SELECT rejection_id, key, event_time, released_at IS NULL, expectations, set_id, rejected_by, "
+        "rejected_at FROM audit.rejected_rows WHERE dataset = %s ORDER BY rejection_id"
+    )
     return [
         RejectedRow(number, key, time, in_force, tuple(expectations), set_id, by, at)
         for number, key, time, in_force, expectations, set_id, by, at in connection.execute(
@@ -76,16 +71,14 @@ def reject_rows(
     from psycopg import sql
 
     statement = sql.SQL(
-        "INSERT INTO {rows} AS r (dataset, {key}, {time}, expectations, set_id, rejected_by) "
-        "SELECT %s, f.{key}, f.version, array_agg(DISTINCT f.label), %s::bigint, %s "
+        "INSERT INTO audit.rejected_rows AS r (dataset, key, event_time, expectations, set_id, rejected_by) "
+        "SELECT %s, f.{key}::text, f.version, array_agg(DISTINCT f.label), %s::bigint, %s "
         "FROM ({failing}) AS f GROUP BY f.{key}, f.version "
-        "ON CONFLICT (dataset, {key}, {time}) WHERE released_at IS NULL DO UPDATE "
+        "ON CONFLICT (dataset, key, event_time) WHERE released_at IS NULL DO UPDATE "
         "SET expectations = ARRAY(SELECT DISTINCT unnest(r.expectations || EXCLUDED.expectations)) "
         "WHERE NOT r.expectations @> EXCLUDED.expectations"
     ).format(
-        rows=sql.Identifier(*_REJECTED),
         key=sql.Identifier(dataset.key),
-        time=sql.Identifier(dataset.event_time),
         failing=sql.SQL(failing.replace("%", "%%")),  # its percent signs are no places of values
     )
     connection.execute(statement, [dataset.name, set_id, rejected_by])
@@ -102,10 +95,8 @@ def release_row(
     connection: psycopg.Connection, dataset: Dataset, key: str, version: datetime, by: str
 ) -> bool:
     """Let a rejected row in again: the next write computes its entity again. False when there is none."""
-    from psycopg import sql
-
-    statement = sql.SQL(
-        "UPDATE {} SET released_at = clock_timestamp(), released_by = %s "
-        "WHERE dataset = %s AND {} = %s AND {} = %s AND released_at IS NULL"
-    ).format(sql.Identifier(*_REJECTED), sql.Identifier(dataset.key), sql.Identifier(dataset.event_time))
+    statement = (
+        "UPDATE audit.rejected_rows SET released_at = clock_timestamp(), released_by = %s "
+        "WHERE dataset = %s AND key = %s AND event_time = %s AND released_at IS NULL"
+    )
     return connection.execute(statement, [by, dataset.name, key, version]).rowcount == 1

@@ -31,7 +31,7 @@ class DatasetSettings(f.Section):
         "DATASETS",
         _datasets,
         "datasets that run, separated by commas; none: all that have contracts",
-        example="customers",
+        example="customers, subscriptions",
     )
 
 

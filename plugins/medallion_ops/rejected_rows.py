@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     release = commands.add_parser(
         "release", help="let a row in again: the next run of the gold DAG computes its entity anew"
     )
-    release.add_argument("key", help="e.g. the customer_id")
+    release.add_argument("key", help="the entity's key, as `list` shows it")
     release.add_argument("version", help="the row's event time, ISO 8601 as `list` shows it")
     release.add_argument("--by", required=True, help="who decided so; kept in audit.rejected_rows")
     options = parser.parse_args(arguments)

@@ -86,6 +86,13 @@ def dates_by_name(value: str) -> tuple[tuple[str, date], ...]:
     return tuple(dates.items())
 
 
+def memory(value: str) -> str:
+    """An amount of memory as Spark spells it."""
+    if not re.fullmatch(r"[1-9]\d{0,5}[mg]", value):
+        raise ValueError("must be an amount of memory such as 1g or 1536m")
+    return value
+
+
 def flag(value: str) -> bool:
     """Either true or false, in any case."""
     if value.lower() not in ("true", "false"):
@@ -195,6 +202,10 @@ class Declaration:
     default: str | None = None
     is_required: bool = False
 
+    def name_for(self, dataset: str) -> str:
+        """The name that gives one dataset a value of its own."""
+        return f"MEDALLION_{dataset.upper()}_{self.name.removeprefix('MEDALLION_')}"
+
     @property
     def is_secret(self) -> bool:
         """Whether the value must never be shown."""
@@ -222,28 +233,38 @@ class Section:
     """Settings that belong together; a frozen dataclass whose fields are declared by `setting`."""
 
     TITLE: ClassVar[str]
+    PER_DATASET: ClassVar[bool] = False
+    """Whether `MEDALLION_<DATASET>_<NAME>` may give a dataset a value of its own."""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, *, dataset: str | None = None) -> Self:
         """Read this section.
+
+        Args:
+            environ: The environment.
+            dataset: Whose values to take, where a dataset may have its own.
 
         Raises:
             SettingsError: A setting is missing or not valid; lists all of them.
         """
         problems: list[str] = []
-        section = cls.read(environ, problems)
+        section = cls.read(environ, problems, dataset)
         if section is None:
             raise SettingsError(SUBJECT, problems)
         return section
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], problems: list[str]) -> Self | None:
+    def read(cls, environ: Mapping[str, str], problems: list[str], dataset: str | None = None) -> Self | None:
         """The section, or None after adding to `problems` what is wrong with it."""
         values: dict[str, Any] = {}
         before = len(problems)
         for attribute, declaration in cls.declarations():
+            name, given = declaration.name, ""
             # Compose files and unit files pass unset variables on as empty text.
-            given = environ.get(declaration.name, "").strip()
+            if cls.PER_DATASET and dataset is not None:
+                given = environ.get(declaration.name_for(dataset), "").strip()
+                name = declaration.name_for(dataset) if given else name
+            given = given or environ.get(declaration.name, "").strip()
             if not given:
                 if declaration.is_required:
                     problems.append(f"{declaration.name} is not set: {declaration.description}")
@@ -252,7 +273,7 @@ class Section:
                 values[attribute] = declaration.parse(given)
             except ValueError as error:
                 # Never the value: what is wrong here may be a secret of another setting.
-                problems.append(f"{declaration.name}: the value {error}")
+                problems.append(f"{name}: the value {error}")
         if len(problems) > before:
             return None
         section = cls(**values)

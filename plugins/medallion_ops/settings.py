@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from medallion_contracts.errors import SettingsError
+from medallion_contracts.loader import dataset_names
 from medallion_ops import setting_fields as f
 from medallion_ops.dataset_settings import DatasetSettings
+from medallion_ops.job_settings import JobSettings
 from medallion_ops.keep_settings import KeepSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.page.settings import PageSettings
+from medallion_ops.stream_settings import StreamSettings
 from medallion_ops.watch.settings import WatchSettings
 from medallion_store.label_source import has_login
 from medallion_store.lake_login import LakeLogin
@@ -268,70 +271,6 @@ class ProducerSettings(f.Section):
 
 
 @dataclass(frozen=True)
-class StreamSettings(f.Section):
-    """Rules of the streaming job."""
-
-    TITLE: ClassVar[str] = "Stream"
-
-    trigger_seconds: int = f.setting(
-        "TRIGGER_SECONDS",
-        partial(f.whole_number, at_least=1, at_most=3600),
-        "seconds between micro-batches",
-        default="60",
-        example="5",
-    )
-    watermark_minutes: int = f.setting(
-        "WATERMARK_MINUTES",
-        partial(f.whole_number, at_least=0, at_most=525_600),
-        "how far behind the newest event of its partition an event may be",
-        default="10",
-        example="60",
-    )
-    max_offsets_per_trigger: int | None = f.setting(
-        "MAX_OFFSETS_PER_TRIGGER",
-        partial(f.whole_number, at_least=1, at_most=1_000_000_000),
-        "largest micro-batch, in records (the job has its own default)",
-        example="250000",
-    )
-    lateness: str = f.setting(
-        "LATENESS",
-        partial(f.choice, of=("judge", "accept")),
-        "judge, or accept: no event is late (for loading history)",
-        default="judge",
-        example="accept",
-    )
-    deduplicate: str = f.setting(
-        "DEDUPLICATE",
-        partial(f.choice, of=("versions", "latest")),
-        "versions keeps each distinct version, latest one per customer and micro-batch",
-        default="versions",
-        example="latest",
-    )
-    on_data_loss: str = f.setting(
-        "ON_DATA_LOSS",
-        partial(f.choice, of=("fail", "count")),
-        "fail stops the stream at records that the broker no longer has; count goes on and tells how many",
-        default="fail",
-        example="count",
-    )
-    batch_hang_minutes: int = f.setting(
-        "BATCH_HANG_MINUTES",
-        partial(f.whole_number, at_least=1, at_most=1440),
-        "minutes without a finished Spark task after which a micro-batch hangs: its driver ends, and another "
-        "takes the batch up",
-        default="10",
-        example="30",
-    )
-    reject_unknown_fields: bool = f.setting(
-        "REJECT_UNKNOWN_FIELDS",
-        f.flag,
-        "whether a field that the contract does not know rejects the event",
-        default="false",
-        example="true",
-    )
-
-
-@dataclass(frozen=True)
 class AlertSettings(f.Section):
     """Who gets mail, and where its links lead."""
 
@@ -386,6 +325,7 @@ SECTIONS: Mapping[str, type[f.Section]] = {
     "gold": GoldSettings,
     "producer": ProducerSettings,
     "stream": StreamSettings,
+    "jobs": JobSettings,
     "alerts": AlertSettings,
     "limits": LimitSettings,
     "monitor": MonitorSettings,
@@ -406,6 +346,7 @@ class Settings:
     gold: GoldSettings
     producer: ProducerSettings
     stream: StreamSettings
+    jobs: JobSettings
     alerts: AlertSettings
     limits: LimitSettings
     monitor: MonitorSettings
@@ -414,14 +355,23 @@ class Settings:
     keep: KeepSettings
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, *, dataset: str | None = None
+    ) -> Settings:
         """Read every section.
+
+        Args:
+            environ: The environment.
+            dataset: Whose values to take, where a dataset may have its own; None checks those of all.
 
         Raises:
             SettingsError: A setting is missing or not valid; lists all of them, across the sections.
         """
         problems: list[str] = []
-        read: dict[str, Any] = {name: section.read(environ, problems) for name, section in SECTIONS.items()}
+        read: dict[str, Any] = {
+            name: section.read(environ, problems, dataset) for name, section in SECTIONS.items()
+        }
+        problems.extend(_problems_of_overrides(environ))
         if problems:
             raise SettingsError(f.SUBJECT, problems)
         return cls(**read)
@@ -434,12 +384,35 @@ def declarations() -> Iterator[tuple[str, f.Declaration]]:
             yield section.TITLE, declaration
 
 
+def overridable() -> dict[str, f.Declaration]:
+    """Settings that a dataset may have values of its own for, by name."""
+    sections = [section for section in SECTIONS.values() if section.PER_DATASET]
+    return {one.name: one for section in sections for _, one in section.declarations()}
+
+
+def _problems_of_overrides(environ: Mapping[str, str]) -> Iterator[str]:
+    """A name that no one reads changes nothing, in silence; a wrong value shows when its dataset runs."""
+    known = {one.name for _, one in declarations()}
+    given = {name: value.strip() for name, value in environ.items() if name not in known and value.strip()}
+    for dataset in dataset_names():
+        own = {one.name_for(dataset): one for one in overridable().values()}
+        for name in sorted(name for name in given if name.startswith(f"MEDALLION_{dataset.upper()}_")):
+            if name not in own:
+                yield f"{name}: only these may differ by dataset: {', '.join(sorted(overridable()))}"
+                continue
+            try:
+                own[name].parse(given[name])
+            except ValueError as error:
+                yield f"{name}: the value {error}"
+
+
 def settings_table() -> str:
     """The README's table of settings, in Markdown."""
+    own = overridable()
     lines = ["| setting | default | what it is | example |", "|---|---|---|---|"]
     for _, one in declarations():
         default = "**required**" if one.is_required else f"`{one.default}`" if one.default else "-"
         example = f"`{one.example}`" if one.example else "-"
-        secret = " (secret)" if one.is_secret else ""
+        secret = " (secret)" if one.is_secret else " (by dataset)" if one.name in own else ""
         lines.append(f"| `{one.name}` | {default} | {one.description}{secret} | {example} |")
     return "\n".join(lines)

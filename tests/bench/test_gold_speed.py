@@ -31,8 +31,9 @@ from medallion_contracts.compile.postgres import (
 from medallion_contracts.compile.spark import spark_schema
 from medallion_ops.gold.publication import ROOM_FOR_JOINS
 from medallion_ops.migrations.runner import migrate
-from medallion_spark.gold import customers as gold
+from medallion_spark.gold import versions as gold
 from medallion_spark.gold.copy import copy_in
+from medallion_spark.gold.customers import GOLD as TRANSFORMS
 from medallion_store.secret import Secret
 from services import PostgresServer
 
@@ -90,9 +91,11 @@ def silver_rows(
 
 def candidate_customers(spark: SparkSession, rows: int) -> DataFrame:
     """Rows of staging.customers, held in memory."""
-    versions = gold.versions_of_silver(silver_rows(spark, 0, rows, "2026-05-01", 240))
-    frame = gold.customers(
-        versions.withColumn("valid_to", F.lit(None)).withColumn("first_seen_at", F.col("updated_at"))
+    versions = gold.versions_of_silver(silver_rows(spark, 0, rows, "2026-05-01", 240), TRANSFORMS)
+    frame = gold.entities(
+        versions.withColumn("valid_to", F.lit(None)).withColumn("first_seen_at", F.col("updated_at")),
+        DATASET.gold["customers"],
+        DATASET,
     )
     frame = frame.persist()
     frame.count()

@@ -136,7 +136,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
             AirflowClient.of(settings),
             Mail("127.0.0.1", stack.mail.port, Path(settings["MEDALLION_MAIL_DIR"])),
         )
-        demo.run(stack)
+        demo.run(stack, "customers")
         # Else it starts again what a trouble has stopped.
         stack.processes.stop(SUPERVISOR)
         yield found
@@ -303,7 +303,7 @@ def test_a_planted_loss(drill: Drill) -> None:
     command = [sys.executable, "-m", "medallion_ops.control"]
     environment = drill.stack.airflow.environment()
     subprocess.run([*command, "stop", DATASET], env=environment, check=True)
-    lake = LakeView(drill.stack.airflow.settings["MEDALLION_LAKE_URI"])
+    lake = LakeView(drill.stack.airflow.settings["MEDALLION_LAKE_URI"], "customers")
     wait_until(lambda: lake.records() > 0, WAIT_SECONDS, "the lake")
     time.sleep(30)  # the driver ends after its micro-batch
     drill.send("--source", "synthetic", "--count", "200", "--seed", "14")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from medallion_ops.control import StreamControl
+from medallion_ops.settings import LakeSettings
 from medallion_stack import demo, report
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.cli import set_up, start_all
@@ -113,8 +115,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield Platform(
             stack,
             AirflowClient.of(settings),
-            LakeView(settings["MEDALLION_LAKE_URI"]),
-            GoldView(settings),
+            LakeView(settings["MEDALLION_LAKE_URI"], "customers"),
+            GoldView(settings, "customers"),
             Mail("127.0.0.1", stack.mail.port, Path(settings["MEDALLION_MAIL_DIR"])),
         )
     finally:
@@ -126,4 +128,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.fixture(scope="package")
 def demo_report(platform: Platform) -> report.Report:
     """The report of `make demo` on the fresh stack."""
-    return report.make_report(platform.stack, demo.run(platform.stack))
+    return report.make_report(platform.stack, demo.run(platform.stack, "customers"))
+
+
+@pytest.fixture(scope="package")
+def subscriptions_report(platform: Platform) -> report.Report:
+    """The report of the demo's second dataset, whose stream is stopped again: the tests share two cores."""
+    made = report.make_report(platform.stack, demo.run(platform.stack, "subscriptions"))
+    for kind in ("streaming", "gold"):
+        platform.airflow.set_paused(f"subscriptions_{kind}", True)
+    lake = LakeSettings(uri=platform.settings["MEDALLION_LAKE_URI"])
+    StreamControl(lake, "subscriptions").request_stop("tests")
+    return made

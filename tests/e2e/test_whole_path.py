@@ -116,7 +116,14 @@ def test_the_report_is_kept_for_its_owner_alone(demo_report: Report, tmp_path: P
     path = demo_report.keep(tmp_path)
     assert path.stat().st_mode & 0o077 == 0
     text = path.read_text()
-    for words in ("ROWS PER LAYER", "reason malformed", "GATE", "CUSTOMERS (masked)", "SEGMENTS", "password"):
+    for words in (
+        "ROWS PER LAYER",
+        "reason malformed",
+        "GATE",
+        "customers_masked",
+        "segment_current",
+        "password",
+    ):
         assert words in text
     assert json.loads(path.with_suffix(".json").read_text())[0]["holds"] is True
 

@@ -85,7 +85,7 @@ class Platform:
 
     def run(self) -> tuple[RefreshKind, str, Outcome]:
         """One run of the gold DAG as if the gate had passed it."""
-        request = stage_candidates.Request(LakeAccess(str(self.folder)), "run")
+        request = stage_candidates.Request(self.dataset, LakeAccess(str(self.folder)), "run")
         report = stage_candidates.stage_candidates(self.lake.spark, request)
         assert report.set_id is not None, report.reason
         passed = Finding("customers", "rule", "expect", "A rule.", Severity.CRITICAL, True, True, 1)

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from gold_model import DATASET, Row, Version
 from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.compile.postgres import columns
-from medallion_contracts.model import Severity
+from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import Outcome, publish_set
 from medallion_spark.gold.stage_candidates import Report, Request, stage_candidates
@@ -33,12 +33,13 @@ class GoldRuns:
     spark: SparkSession
     dsn: str
     lake: Path
+    dataset: Dataset = DATASET
     offset: int = field(default=0)
 
     @property
     def silver(self) -> str:
         """Path of the silver table."""
-        return LakePaths(str(self.lake), DATASET.name).silver
+        return LakePaths(str(self.lake), self.dataset.name).silver
 
     def append(self, versions: Sequence[Version]) -> None:
         """Commit versions to silver as one micro-batch would."""
@@ -52,17 +53,17 @@ class GoldRuns:
         rows = [self._silver_row(one) for one in versions]
         write_deltalake(
             self.silver,
-            pa.Table.from_pylist(rows, arrow_schema(DATASET.silver)),
+            pa.Table.from_pylist(rows, arrow_schema(self.dataset.silver)),
             mode=mode,
-            partition_by=list(DATASET.silver.partitioned_by),
+            partition_by=list(self.dataset.silver.partitioned_by),
             configuration={"delta.enableChangeDataFeed": "true"},
         )
 
     def _silver_row(self, one: Version) -> dict[str, Any]:
         self.offset += 1
-        moment: datetime = one["updated_at"]
+        moment: datetime = one[self.dataset.event_time]
         return {
-            "_topic": DATASET.topic,
+            "_topic": self.dataset.topic,
             "_partition": self.offset % 4,
             "_offset": self.offset,
             "_incarnation": 0,
@@ -79,7 +80,9 @@ class GoldRuns:
 
     def write(self, **request: Any) -> Report:
         """One run of the gold job."""
-        return stage_candidates(self.spark, Request(LakeAccess(str(self.lake)), "run", **request))
+        return stage_candidates(
+            self.spark, Request(self.dataset, LakeAccess(str(self.lake)), "run", **request)
+        )
 
     def publish(self, report: Report) -> Outcome:
         """Publish the set of a run as if the gate had passed it."""
@@ -88,10 +91,12 @@ class GoldRuns:
 
     def publish_set(self, set_id: int) -> Outcome:
         """Publish a set as if the gate had passed it."""
-        passed = Finding("customers", "rule", "expect", "A rule.", Severity.CRITICAL, True, True, 1)
+        passed = Finding(
+            next(iter(self.dataset.gold)), "rule", "expect", "A rule.", Severity.CRITICAL, True, True, 1
+        )
         with gold_connection(Secret(self.dsn)) as connection:
             keep_verdict(connection, Verdict(set_id, "suite", (passed,)))
-        return publish_set(Secret(self.dsn), DATASET, set_id)
+        return publish_set(Secret(self.dsn), self.dataset, set_id)
 
     def run(self, **request: Any) -> Report:
         """Write, and publish unless there was nothing to write."""
@@ -110,7 +115,7 @@ class GoldRuns:
                         f"SELECT {columns(table.column_names)} FROM gold.{name}".encode()
                     )
                 }
-                for name, table in DATASET.gold.items()
+                for name, table in self.dataset.gold.items()
             }
 
     def query(self, statement: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
@@ -128,20 +133,20 @@ class GoldRuns:
         )
         return int(read)
 
-    def reject(self, customer_id: str, moment: datetime) -> None:
+    def reject(self, key: str, moment: datetime) -> None:
         """Keep a version out of gold, as a decision does."""
         self.query(
-            "INSERT INTO audit.rejected_rows (dataset, customer_id, updated_at, rejected_by) "
-            "VALUES ('customers', %s, %s, 'tester')",
-            [customer_id, moment],
+            "INSERT INTO audit.rejected_rows (dataset, key, event_time, rejected_by) "
+            "VALUES (%s, %s, %s, 'tester')",
+            [self.dataset.name, key, moment],
         )
 
-    def release(self, customer_id: str, moment: datetime) -> None:
+    def release(self, key: str, moment: datetime) -> None:
         """Let a version in again."""
         self.query(
             "UPDATE audit.rejected_rows SET released_at = clock_timestamp(), released_by = 'tester' "
-            "WHERE customer_id = %s AND updated_at = %s",
-            [customer_id, moment],
+            "WHERE dataset = %s AND key = %s AND event_time = %s",
+            [self.dataset.name, key, moment],
         )
 
     def silver_version(self) -> int:

@@ -17,7 +17,6 @@ from psycopg.types.json import Jsonb
 from further_fields import further_values
 from medallion_contracts.compile.postgres import (
     COORDINATES,
-    HOURS,
     STAGING,
     TOUCHED,
     VERSIONS,
@@ -189,7 +188,7 @@ def _fill(connection: psycopg.Connection, set_id: int) -> None:
         # Of a customer's versions all are decided about: those in gold and those staged.
         VERSIONS: "SELECT customer_id, updated_at AS valid_from FROM versions UNION "
         "SELECT customer_id, valid_from FROM gold.customer_history JOIN versions USING (customer_id)",
-        HOURS: "SELECT DISTINCT date_trunc('hour', updated_at) AS hour FROM versions",
+        "_hours": "SELECT DISTINCT date_trunc('hour', updated_at) AS hour FROM versions",
     }
     for scope in scopes(DATASET):
         target = f"{STAGING}.{staging_name(set_id, scope.name)}"

@@ -13,12 +13,20 @@ ROOT = Path(__file__).parents[2]
 CODE = ("expectations", "spark_jobs", "plugins", "dags", "docker")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
 LONGEST_MODULE = 450
-COLUMN_OWNERS = (
-    "expectations/medallion_contracts/customers/",
-    "spark_jobs/medallion_spark/gold/customers.py",
+OWNERS = (
+    *(f"expectations/medallion_contracts/{name}/" for name in dataset_names()),
+    *(f"spark_jobs/medallion_spark/gold/{name}.py" for name in dataset_names()),
     "plugins/medallion_ops/producer/",
+    "docker/",
 )
-"""Where customer columns may be spelled: contracts, the gold transforms, the producer's source mappings."""
+"""Where a dataset's columns may be spelled: its contracts, its gold, the producer's sources, the demo."""
+NAMERS = tuple(owner for owner in OWNERS if owner != "plugins/medallion_ops/producer/") + tuple(
+    f"plugins/medallion_ops/producer/mappings/{name}.py" for name in dataset_names()
+)
+"""Where a dataset may be named."""
+HOW_MANY_CUSTOMERS = {"dags/producer.py", "plugins/medallion_ops/producer/cli.py"}
+"""Where `customers` is no dataset, but how many of them are made up."""
+ORDINARY_WORDS = {"contract", "email", "service", "is_active", "changed_at"}
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -72,14 +80,14 @@ def test_modules_stay_readable_at_one_sitting() -> None:
 
 
 @pytest.mark.parametrize("name", dataset_names())
-def test_customer_columns_are_spelled_by_their_owners_only(name: str) -> None:
+def test_columns_of_a_dataset_are_spelled_by_their_owners_only(name: str) -> None:
     dataset = load_dataset(name)
-    columns = set(dataset.events.column_names) - {dataset.key, "contract", "email"}  # words of their own
+    columns = set(dataset.events.column_names) - {dataset.key} - ORDINARY_WORDS
     word = re.compile(r"\b(" + "|".join(sorted(columns)) + r")\b")
     found: dict[str, list[str]] = {}
     for path in modules():
         relative = str(path.relative_to(ROOT))
-        if relative.startswith((*COLUMN_OWNERS, "docker/")):
+        if relative.startswith(OWNERS):
             continue
         hits = sorted(set(word.findall(code_words(path))))
         if hits:
@@ -87,6 +95,23 @@ def test_customer_columns_are_spelled_by_their_owners_only(name: str) -> None:
     assert not found, (
         "streaming, gate, publish and DAGs are dataset-neutral: take columns from the contract "
         f"(dataset.key, dataset.event_time, table.columns) instead of spelling them: {found}"
+    )
+
+
+def test_a_dataset_is_named_by_its_owners_only() -> None:
+    names = re.compile(rf"({'|'.join(dataset_names())})(_(stream|replay|gold|streaming|producer|rebuild))?")
+    found: dict[str, list[str]] = {}
+    for path in modules():
+        relative = str(path.relative_to(ROOT))
+        constants = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+        hits = {str(node.value) for node in constants if names.fullmatch(str(node.value))}
+        if relative in HOW_MANY_CUSTOMERS:
+            hits -= {"customers"}
+        if hits and not relative.startswith(NAMERS):
+            found[relative] = sorted(hits)
+    assert not found, (
+        "take the dataset as an argument, or go through datasets_that_run(): another one costs a folder of "
+        f"contracts, a module in gold/ and a mapping of the producer, nothing else: {found}"
     )
 
 

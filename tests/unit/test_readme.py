@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from medallion_contracts.loader import dataset_names
 from medallion_ops.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +40,10 @@ def test_its_table_of_dags_is_the_dags_folder() -> None:
 
 
 def test_every_setting_it_names_exists() -> None:
-    from medallion_ops.settings import declarations
+    from medallion_ops.settings import declarations, overridable
 
     known = {declaration.name for _, declaration in declarations()}
+    known |= {one.name_for(name) for one in overridable().values() for name in dataset_names()}
     known |= {"MEDALLION_STATE"}  # read by the local stack alone
     named = set(re.findall(r"MEDALLION_[A-Z_]+[A-Z]", README.replace("MEDALLION_*", "")))
     stack = {
@@ -50,3 +52,13 @@ def test_every_setting_it_names_exists() -> None:
         if name.startswith(("MEDALLION_AIRFLOW_", "MEDALLION_READER_", "MEDALLION_PII_"))
     }
     assert named - stack <= known, f"correct the README: {sorted(named - known)}"
+
+
+def test_adding_a_dataset_names_the_files_that_the_test_of_another_one_writes() -> None:
+    section = README.split("### Adding a dataset")[1].split("\n## ")[0]
+    source = (ROOT / "tests/spark/gold/test_third_dataset.py").read_text()
+    for name in ("events.odcs.yaml", "silver.odcs.yaml", "orders.py"):
+        assert name in section, f"{name}: the README does not name it"
+        assert f'"{name}"' in source, f"{name}: no test writes it"
+    assert "gold_<table>.odcs.yaml" in section
+    assert '"gold_orders.odcs.yaml"' in source

@@ -200,3 +200,48 @@ def test_the_readme_shows_the_table_of_settings_as_declared() -> None:
     assert settings_table() in readme.read_text(), (
         "run `python -m medallion_ops.settings_check --table` and paste its output"
     )
+
+
+class TestOfOneDataset:
+    """MEDALLION_<DATASET>_<NAME> overrides MEDALLION_<NAME> for one dataset."""
+
+    def test_its_own_value_wins_and_the_other_dataset_keeps_the_common_one(self) -> None:
+        environ = VALID | {
+            "MEDALLION_WATERMARK_MINUTES": "30",
+            "MEDALLION_SUBSCRIPTIONS_WATERMARK_MINUTES": "1440",
+            "MEDALLION_SUBSCRIPTIONS_GOLD_MEMORY": "2g",
+        }
+        own = Settings.from_environment(environ, dataset="subscriptions")
+        other = Settings.from_environment(environ, dataset="customers")
+        assert (own.stream.watermark_minutes, own.jobs.gold_memory) == (1440, "2g")
+        assert (other.stream.watermark_minutes, other.jobs.gold_memory) == (30, "1g")
+
+    def test_empty_text_is_no_value_of_its_own(self) -> None:
+        environ = VALID | {"MEDALLION_TRIGGER_SECONDS": "7", "MEDALLION_CUSTOMERS_TRIGGER_SECONDS": " "}
+        assert Settings.from_environment(environ, dataset="customers").stream.trigger_seconds == 7
+
+    @pytest.mark.parametrize(
+        ("name", "value", "said"),
+        [
+            ("MEDALLION_SUBSCRIPTIONS_WATERMARK_MINUTES", "soon", "must be a whole number"),
+            ("MEDALLION_SUBSCRIPTIONS_WATERMARK", "10", "only these may differ by dataset"),
+            ("MEDALLION_CUSTOMERS_KAFKA_BOOTSTRAP", "other:9092", "only these may differ by dataset"),
+        ],
+    )
+    def test_a_wrong_one_is_named_whoever_reads_the_settings(self, name: str, value: str, said: str) -> None:
+        [problem] = problems_of(VALID | {name: value})
+        assert problem.startswith(f"{name}: ")
+        assert said in problem
+
+    def test_a_job_is_submitted_with_the_values_of_its_dataset(self) -> None:
+        from medallion_ops.spark.jobs import gold_job, stream_job
+
+        environ = VALID | {
+            "MEDALLION_SUBSCRIPTIONS_TRIGGER_SECONDS": "300",
+            "MEDALLION_SUBSCRIPTIONS_STREAM_MEMORY": "3g",
+        }
+        settings = Settings.from_environment(environ, dataset="subscriptions")
+        stream = stream_job(settings, "subscriptions", submission="one")
+        assert "--trigger-seconds=300" in stream.arguments
+        assert stream.executor_memory == "3g"
+        assert gold_job(settings, "subscriptions", run_id="run").executor_memory == "1g"

@@ -111,7 +111,7 @@ def _demo(_: argparse.Namespace) -> None:
 
     state = State.of_environment()
     stack = start_all(state)
-    made = report.make_report(stack, demo.run(stack))
+    made = report.make_report(stack, *demo.run_all(stack))
     say(f"\n{made.text}\n")
     say(f"kept as {made.keep(state.folder / 'reports')}")
     if not made.holds:

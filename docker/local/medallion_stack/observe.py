@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.loader import load_dataset
+from medallion_ops.producer.mappings import mapping_of
+from medallion_ops.producer.parameters import Parameters, Source
 from medallion_store.lake_paths import LakePaths
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
-DATASET = "customers"
-KEY = load_dataset(DATASET).key
 LAYERS = ("bronze", "silver", "quarantine", "ledger")
 
 
@@ -51,7 +50,7 @@ class Balance:
 class LakeView:
     """A dataset's tables in the lake; a table that is not there yet counts as empty."""
 
-    def __init__(self, uri: str, dataset: str = DATASET) -> None:
+    def __init__(self, uri: str, dataset: str) -> None:
         self._paths = LakePaths(uri, dataset)
 
     def rows(self) -> dict[str, int]:
@@ -111,49 +110,55 @@ class LakeView:
 
 
 class GoldView:
-    """Gold and its audit trail."""
+    """Gold of a dataset and its audit trail."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, str], dataset: str) -> None:
+        self._dataset = load_dataset(dataset)
         self._writer = settings["MEDALLION_GOLD_DSN"]
         self._reader = settings["MEDALLION_READER_DSN"]
 
     def rows(self) -> dict[str, int]:
-        """Rows of each table of schema gold; none before the first migration."""
+        """Rows of each table; none before the first migration."""
         import psycopg
         from psycopg import sql
 
         with psycopg.connect(self._writer) as connection:
-            names = connection.execute(
-                "SELECT table_name FROM information_schema.tables "
-                "WHERE table_schema = 'gold' AND table_type = 'BASE TABLE' ORDER BY 1"
+            there = connection.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gold' ORDER BY 1"
             ).fetchall()
             return {
                 name: _one(connection, sql.SQL("SELECT count(*) FROM gold.{}").format(sql.Identifier(name)))
-                for (name,) in names
+                for (name,) in there
+                if name in {*self._dataset.gold, "publications"}
             }
 
-    def customers_present(self, customer_ids: set[str]) -> int:
-        """How many of these customers have a row in gold.customers."""
+    def entities_present(self, keys: set[str]) -> int:
+        """How many of these entities have a row in the table of the newest versions."""
         import psycopg
         from psycopg import sql
 
-        query = sql.SQL("SELECT count(*) FROM gold.customers WHERE {} = ANY(%s)")
+        query = sql.SQL("SELECT count(*) FROM gold.{} WHERE {} = ANY(%s)").format(
+            sql.Identifier(self._dataset.name), sql.Identifier(self._dataset.key)
+        )
         with psycopg.connect(self._writer) as connection:
-            return _one(connection, query.format(sql.Identifier(KEY)), [sorted(customer_ids)])
+            return _one(connection, query, [sorted(keys)])
 
     def published_version(self) -> int | None:
         """The silver version that gold is published up to; None before the first publication."""
-        query = "SELECT to_version FROM gold.publications ORDER BY publication_id DESC LIMIT 1"
-        found = self._dicts(self._writer, query)
+        query = (
+            "SELECT to_version FROM gold.publications WHERE dataset = %s ORDER BY publication_id DESC LIMIT 1"
+        )
+        found = self._dicts(self._writer, query, [self._dataset.name])
         return found[0]["to_version"] if found else None
 
     def gate(self) -> list[dict[str, Any]]:
         """The gate's verdict on each expectation for the newest set of candidates that it has judged."""
         query = (
-            "SELECT * FROM audit.gate_results WHERE set_id = (SELECT max(set_id) FROM audit.gate_results) "
-            "ORDER BY table_name, expectation"
+            "SELECT * FROM audit.gate_results WHERE set_id = (SELECT max(g.set_id) "
+            "FROM audit.gate_results AS g JOIN staging.manifests AS m USING (set_id) "
+            "WHERE m.dataset = %s) ORDER BY table_name, expectation"
         )
-        return self._dicts(self._writer, query)
+        return self._dicts(self._writer, query, [self._dataset.name])
 
     def sample(self, view: str, order: str, limit: int) -> list[dict[str, Any]]:
         """Rows of a view as a reader without access to personal data sees them."""
@@ -173,10 +178,12 @@ class GoldView:
             return connection.execute(query, values).fetchall()
 
 
-def customer_ids(telco: Path) -> set[str]:
-    """The customers of the Telco table."""
-    with telco.open(newline="") as file:
-        return {row["customerID"] for row in csv.DictReader(file)}
+def keys_of_table(dataset: str, telco: Path) -> set[str]:
+    """The keys of the events that the Telco table becomes."""
+    mapping = mapping_of(dataset)
+    if mapping is None:
+        return set()
+    return {event.key for event in mapping.telco_table(Parameters(Source.TELCO, telco, dataset=dataset))}
 
 
 def _one(connection: psycopg.Connection[Any], query: Any, values: list[object] | None = None) -> int:

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from medallion_stack.demo import Outcome
-from medallion_stack.observe import KEY, GoldView, LakeView, customer_ids
+from medallion_stack.observe import GoldView, LakeView, keys_of_table
 from medallion_stack.stack import TELCO, Stack
 from medallion_stack.state import write_private
 from medallion_stack.status import stack_memory
 
-_SAMPLE_ROWS = 5
-_SEGMENT_ROWS = 10
+_SAMPLES = {
+    "customers": (("customers_masked", "customer_id", 5), ("segment_current", "customers DESC", 10)),
+    "subscriptions": (
+        ("customer_subscription_features", "customer_id", 5),
+        ("service_daily", "day DESC, updates DESC", 10),
+    ),
+}
+"""Views and tables to show of a dataset, by which order, and how many rows."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +60,20 @@ class Report:
         return path
 
 
-def make_report(stack: Stack, outcome: Outcome) -> Report:
+def make_report(stack: Stack, *outcomes: Outcome) -> Report:
     """Read every layer back and compare it with what was sent."""
-    settings = stack.airflow.settings
-    lake, gold = LakeView(settings["MEDALLION_LAKE_URI"]), GoldView(settings)
-    gate = gold.gate()
-    checks = tuple(_checks(outcome, lake, gold, gate))
-    sections = [
-        _layers(lake, gold),
-        _checked(checks),
-        _gate_lines(gate),
-        *_samples(gold),
-        _where(stack, outcome),
-    ]
-    return Report("\n\n".join("\n".join(lines) for lines in sections), checks)
+    sections: list[list[str]] = []
+    checks: list[Check] = []
+    for outcome in outcomes:
+        settings, dataset = stack.airflow.settings, outcome.dataset
+        lake, gold = LakeView(settings["MEDALLION_LAKE_URI"], dataset), GoldView(settings, dataset)
+        gate = gold.gate()
+        held = tuple(_checks(outcome, lake, gold, gate))
+        checks.extend(held)
+        sections += [[f"== {dataset} =="], _layers(lake, gold), _checked(held), _gate_lines(gate)]
+        sections += _samples(gold, dataset)
+    sections.append(_where(stack, outcomes))
+    return Report("\n\n".join("\n".join(lines) for lines in sections), tuple(checks))
 
 
 def _checks(
@@ -95,8 +101,8 @@ def _checks(
         if one["severity"] == "critical" and not one["success"]
     )
     yield Check("critical expectations that failed", [], failed)
-    customers = customer_ids(TELCO)
-    yield Check("customers of the CSV in gold", len(customers), gold.customers_present(customers))
+    keys = keys_of_table(outcome.dataset, TELCO)
+    yield Check(f"{outcome.dataset} of the CSV in gold", len(keys), gold.entities_present(keys))
 
 
 def _layers(lake: LakeView, gold: GoldView) -> list[str]:
@@ -124,14 +130,12 @@ def _gate_lines(gate: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["GATE (expectations on the candidates of gold)", *(lines or ["  it did not run"])]
 
 
-def _samples(gold: GoldView) -> Iterator[list[str]]:
-    customers = gold.sample("customers_masked", KEY, _SAMPLE_ROWS)
-    yield [f"GOLD, {_SAMPLE_ROWS} CUSTOMERS (masked)", *_rows_as_table(customers)]
-    segments = gold.sample("segment_current", "customers DESC", _SEGMENT_ROWS)
-    yield [f"GOLD, THE {_SEGMENT_ROWS} LARGEST SEGMENTS", *_rows_as_table(segments)]
+def _samples(gold: GoldView, dataset: str) -> Iterator[list[str]]:
+    for name, order, rows in _SAMPLES.get(dataset, ()):
+        yield [f"GOLD, {rows} ROWS OF {name}", *_rows_as_table(gold.sample(name, order, rows))]
 
 
-def _where(stack: Stack, outcome: Outcome) -> list[str]:
+def _where(stack: Stack, outcomes: Sequence[Outcome]) -> list[str]:
     settings = stack.airflow.settings
     return [
         "WHERE TO GO ON",
@@ -144,7 +148,10 @@ def _where(stack: Stack, outcome: Outcome) -> list[str]:
         "  gold       docker/local/psql  (SQL as the writer; MEDALLION_READER_DSN sees no personal data)",
         "  next       docker/local/airflow dags trigger customers_gold; make status; make logs; make down",
         f"  memory     {stack_memory(stack.state) / 2**30:.2f} GiB (PSS), the whole stack with its stream",
-        f"  time       {outcome.seconds:.0f} s from the first event to published gold",
+        *(
+            f"  time       {outcome.seconds:.0f} s from the first event of {outcome.dataset} to its gold"
+            for outcome in outcomes
+        ),
     ]
 
 

@@ -14,8 +14,8 @@ from medallion_stack.layout import VENV
 from medallion_stack.ports import LOOPBACK, answers
 from medallion_stack.process import Service
 
-_WORKER_CORES = 8  # advertised, not real: each job says how many it takes, so that they run side by side
-_WORKER_MEMORY = "12g"
+WORKER_CORES = 16  # advertised, not real: each job says how many it takes, so that they run side by side
+WORKER_MEMORY = "24g"
 # Daemons do little: the first compiler alone starts faster and takes less memory.
 _JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
@@ -88,8 +88,8 @@ class SparkCluster:
                 *("--host", LOOPBACK),
                 *("--port", str(self.worker_port)),
                 *("--webui-port", str(self.worker_web_port)),
-                *("--cores", str(_WORKER_CORES)),
-                *("--memory", _WORKER_MEMORY),
+                *("--cores", str(WORKER_CORES)),
+                *("--memory", WORKER_MEMORY),
                 *("--work-dir", str(self.folder / "work")),
                 self.master_url,
             ],

@@ -13,10 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from medallion_contracts.errors import MedallionError, ServiceUnavailable, SettingsError
+from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_ops.dataset_settings import datasets_that_run
+from medallion_ops.job_settings import JobSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import POOL as MONITOR_POOL
 from medallion_ops.monitor.settings import MonitorSettings
-from medallion_ops.settings import Settings, declarations
+from medallion_ops.settings import Settings, declarations, overridable
 from medallion_ops.watch.settings import WatchSettings
 from medallion_stack import layout
 from medallion_stack.airflow import PARALLELISM, ROLES, USER, Airflow, AirflowKeys
@@ -31,7 +34,6 @@ from medallion_stack.spark import SparkCluster
 from medallion_stack.state import State
 from medallion_stack.watch import watcher_service
 
-TOPICS = ("customers", "customers_replay")
 TELCO = layout.PROJECT / "docker/local/data/telco-customer-churn.csv"
 WRITER, READER, PII_READER = "medallion_writer", "gold_reader", "gold_pii_reader"
 # For Spark jobs, which read them from a file.
@@ -59,6 +61,9 @@ CHOICES = {
         if name != "canary_maildir"  # the stack's own sink
     },
     "MEDALLION_CANARY_TO": "canary@medallion.example",
+    "MEDALLION_DATASETS": "",
+    **{one.name: one.default or "" for _, one in JobSettings.declarations()},
+    **{one.name_for(name): "" for one in overridable().values() for name in dataset_names()},
 }
 NEVER_SHOWN = {*SECRET_SETTINGS, *(one.name for _, one in declarations() if one.is_secret)}
 SUPERVISOR = "supervisor"
@@ -155,6 +160,12 @@ class Stack:
         )
         return cls(state, processes, postgres, broker, mail, spark, airflow, report)
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics of the datasets that run, and those of their replays."""
+        datasets = map(load_dataset, datasets_that_run(self.airflow.settings))
+        return tuple(topic for one in datasets for topic in (one.topic, one.replay_topic))
+
     def services(self) -> list[Service]:
         """Every service, in an order in which they can be started one after the other."""
         return [
@@ -247,7 +258,7 @@ class Stack:
         if self.processes.find("broker") is None:
             self.broker.prepare()
         self._up(self.broker.service())
-        self.broker.ensure_topics(TOPICS)
+        self.broker.ensure_topics(self.topics)
 
     def _up_spark(self) -> None:
         self._up(self.spark.master())

@@ -14,9 +14,9 @@ from medallion_contracts.compile.postgres import (
     quoted,
     same_values,
     staging_name,
-    version_table,
 )
-from medallion_contracts.model import Dataset, Table
+from medallion_contracts.grain import version_table
+from medallion_contracts.model import ColumnType, Dataset, Table
 
 KEPT_FOLLOWING, KEPT_BEFORE = "kept_following", "kept_before"
 """Placeholders for what gold keeps around the versions of a set."""
@@ -25,11 +25,13 @@ KEPT_FOLLOWING, KEPT_BEFORE = "kept_following", "kept_before"
 def broken_versions(dataset: Dataset) -> str:
     """SELECT of the versions with a gap or an overlap behind them, or wrongly current."""
     key, start = map(quoted, version_table(dataset).primary_key)
+    is_text = dataset.events.column(dataset.key).type is ColumnType.STRING
+    by_key = f'{key} COLLATE "C"' if is_text else key
     # Any order groups the versions of a key; by bytes is the fastest. Great Expectations gives {batch}
     # an alias of its own where a query has no JOIN: none of the parts has one.
     return (
         f"SELECT {key}, {start} FROM (SELECT {key}, {start}, valid_to, is_current, "  # noqa: S608 - contract names
-        f'least(lead({start}) OVER (PARTITION BY {key} COLLATE "C" ORDER BY {start}), kept_following) '
+        f"least(lead({start}) OVER (PARTITION BY {by_key} ORDER BY {start}), kept_following) "
         f"AS following FROM (SELECT {key}, {start}, valid_to, is_current, "
         f"{{{KEPT_FOLLOWING}}} AS kept_following "
         f"FROM (SELECT * FROM {{batch}}) AS s {{{KEPT_BEFORE}}}) AS known) AS v "

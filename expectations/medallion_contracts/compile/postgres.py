@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from medallion_contracts.grain import Grain, grain_of
 from medallion_contracts.model import INCARNATION, Column, ColumnType, Dataset, Table
 
 GOLD = "gold"
@@ -88,8 +89,9 @@ def staging_name(set_id: int, name: str) -> str:
 class Scope:
     """What a set decides about a gold table: all rows whose `columns` are in the staged list `name`.
 
-    `_touched` holds the entities (customers), `_versions` the versions that come or go, `_hours` the hours
-    that the set computes again. A rebuild stages no such lists: it decides about every row.
+    `_touched` holds the entities, `_versions` the versions that come or go, `_hours`, `_days` or the name of
+    another column the periods and groups that the set computes again. A rebuild stages no such lists: it
+    decides about every row.
     """
 
     name: str
@@ -103,19 +105,18 @@ class Scope:
 
 TOUCHED = "_touched"
 VERSIONS = "_versions"
-HOURS = "_hours"
 
 
 def scope_of(dataset: Dataset, table: Table) -> Scope:
-    """The list that scopes a gold table: its key is the entity's, a version's, or starts with an hour.
+    """The list that scopes a gold table, by its grain.
 
     A set that adds one version to an entity with ten thousand decides about that version alone; of the other
     rows of history it may change some (the end of the version before), but it removes none.
     """
-    first = table.primary_key[0]
-    if first != dataset.key:
-        return Scope(HOURS, (table.column(first),))
-    name = TOUCHED if len(table.primary_key) == 1 else VERSIONS
+    grain, first = grain_of(dataset, table), table.primary_key[0]
+    if grain in (Grain.PERIOD, Grain.GROUP):
+        return Scope(f"_{first}s", (table.column(first),))
+    name = TOUCHED if grain is Grain.ENTITY else VERSIONS
     return Scope(name, tuple(table.column(column) for column in table.primary_key))
 
 
@@ -126,7 +127,7 @@ def scopes(dataset: Dataset) -> tuple[Scope, ...]:
 
 def staged_columns(dataset: Dataset, table: Table) -> tuple[Column, ...]:
     """Columns of a staging table: the gold table's, and for rows of versions the Kafka coordinates."""
-    if scope_of(dataset, table).name == HOURS:
+    if grain_of(dataset, table) in (Grain.PERIOD, Grain.GROUP):
         return table.columns
     return table.columns + tuple(dataset.silver.column(name) for name in COORDINATES)
 
@@ -194,8 +195,8 @@ def _not_taken_back(dataset: Dataset, table: Table) -> str:
     if time not in table.column_names:
         return ""
     return (
-        f" AND (c.{quoted(time)} >= g.{quoted(time)} OR (g.{quoted(key)}, g.{quoted(time)}) IN "
-        f"(SELECT {columns((key, time))} FROM {quoted(AUDIT, 'rejected_rows')} "
+        f" AND (c.{quoted(time)} >= g.{quoted(time)} OR (g.{quoted(key)}::text, g.{quoted(time)}) IN "
+        f"(SELECT key, event_time FROM {quoted(AUDIT, 'rejected_rows')} "
         f"WHERE dataset = {literal(dataset.name)} AND released_at IS NULL))"
     )
 
@@ -232,11 +233,3 @@ planner reads tables whole that are less than about a hundred times as large as 
 WHOLE_READ_ROWS = 10
 """Gold tables of at most so many rows for each staged one are read whole, if the planner thinks so: a read in
 order costs a tenth of a look-up, or less."""
-
-
-def version_table(dataset: Dataset) -> Table:
-    """The gold table with one row per version: its key is the entity's key and the version's time."""
-    for table in dataset.gold.values():
-        if len(table.primary_key) == 2 and table.primary_key[0] == dataset.key:
-            return table
-    raise KeyError(f"dataset {dataset.name} has no gold table with one row per version")

@@ -22,9 +22,9 @@ from medallion_contracts.compile.history_checks import all_versions, has_same_co
 from medallion_contracts.compile.postgres import (
     literal,
     quoted,
-    version_table,
 )
 from medallion_contracts.errors import GoldError
+from medallion_contracts.grain import has_history, version_table
 from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.verdict import Verdict
 from medallion_store.gold_catalogue import (
@@ -262,6 +262,8 @@ def _rows_to_reject(dataset: Dataset, table: str, names: Collection[str], set_id
     checks = compile_suite(dataset)[table]
     relations = set_relations(dataset, table, set_id, whole=whole)
     failing = _failing([check for check in checks if check.name in names], dataset, version, relations)
+    if not has_history(dataset):
+        return failing
     history, newest = version_table(dataset), dataset.gold[table]
     if newest.primary_key != (dataset.key,) or not has_same_content(dataset, history, newest):
         return failing

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from medallion_contracts.grain import label_of
 from medallion_contracts.model import Dataset
 from medallion_ops.settings import GoldSettings, Settings
 from medallion_store.delta_history import silver_state
@@ -55,10 +56,15 @@ def next_write(settings: Settings, dataset: Dataset) -> Plan:
         gold_contract_hash(dataset),
         excluded=excluded,
         labels=labels,
-        source_version=label_source_version(
-            settings.gold.churn_source, storage, AskLabelSource(settings.gold)
-        ),
+        source_version=_label_source_version(settings.gold, dataset, storage),
     )
+
+
+def _label_source_version(gold: GoldSettings, dataset: Dataset, storage: Mapping[str, str]) -> str | None:
+    """State of the enrichment source; None for a dataset that takes nothing from it."""
+    if label_of(dataset) is None:
+        return None
+    return label_source_version(gold.churn_source, storage, AskLabelSource(gold))
 
 
 class AskLabelSource:

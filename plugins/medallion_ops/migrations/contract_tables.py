@@ -19,9 +19,9 @@ from medallion_contracts.compile.postgres import (
     create_table,
     literal,
     quoted,
-    version_table,
 )
 from medallion_contracts.errors import MigrationError
+from medallion_contracts.grain import Grain, source_of, tables_of
 from medallion_contracts.model import Column, Dataset, Table
 from medallion_ops.migrations.views import views_of
 
@@ -70,10 +70,12 @@ def plan_schema_changes(connection: psycopg.Connection, dataset: Dataset) -> Cha
     _indexes(connection, dataset, changes)
     if not _exists(connection, AUDIT, "rejected_rows"):
         lists = "exclusions" if _exists(connection, STAGING, "exclusions") else "manifests"
-        changes.statements.extend((*_rejected_rows(dataset), _number_on(lists)))
-        changes.emptied.append(f"table {AUDIT}.rejected_rows")
+        changes.statements.extend((*_rejected_rows(), _number_on(lists)))
+        # Gold of every dataset was published without the rows that were on it.
+        changes.statements.append(_refresh("", [f"table {AUDIT}.rejected_rows"]))
+    changes.statements.extend(_neutral_rejected_rows(connection))
     if changes.emptied:
-        changes.statements.append(_refresh(dataset, changes.emptied))
+        changes.statements.append(_refresh(dataset.name, changes.emptied))
     return changes
 
 
@@ -83,13 +85,13 @@ def own_relations(dataset: Dataset) -> list[str]:
     return [*(f"{GOLD}.{name}" for name in names), f"{AUDIT}.rejected_rows"]
 
 
-def _refresh(dataset: Dataset, emptied: list[str]) -> str:
-    """Makes the next write compute all of gold, if any of it was published before."""
-    reason = f"made again, so empty: {', '.join(emptied)}"
+def _refresh(dataset: str, emptied: list[str]) -> str:
+    """Makes the next write compute all of gold, if any of it was published before; "" for every dataset."""
+    reason, publications = f"made again, so empty: {', '.join(emptied)}", quoted(GOLD, "publications")
+    only = f"WHERE dataset = {literal(dataset)} " if dataset else ""
     return (
-        f"UPDATE {quoted(GOLD, 'publications')} SET refresh_due = {literal(reason)} WHERE publication_id = "
-        f"(SELECT max(publication_id) FROM {quoted(GOLD, 'publications')} "
-        f"WHERE dataset = {literal(dataset.name)})"
+        f"UPDATE {publications} SET refresh_due = {literal(reason)} WHERE publication_id IN "
+        f"(SELECT max(publication_id) FROM {publications} {only}GROUP BY dataset)"
     )
 
 
@@ -176,26 +178,26 @@ def _is_wider(stored: str, wanted: str) -> bool:
 
 
 def _indexes(connection: psycopg.Connection, dataset: Dataset, changes: Changes) -> None:
-    """Versions are looked up by entity (the key) and by hour: this index keeps the latter cheap."""
-    versions = version_table(dataset)
-    moment = versions.primary_key[1]
-    index = f"{versions.name}_{moment}_idx"
-    if not _exists(connection, GOLD, index):
-        changes.statements.append(
-            f"CREATE INDEX {quoted(index)} ON {quoted(GOLD, versions.name)} ({quoted(moment)})"
-        )
+    """Rows are looked up by entity, which the key is for, and by what aggregates group them by."""
+    wanted = [(table, table.primary_key[1]) for table in tables_of(dataset, Grain.VERSION)]
+    wanted += [(source_of(dataset, table), table.primary_key[0]) for table in tables_of(dataset, Grain.GROUP)]
+    for table, column in wanted:
+        index = f"{table.name}_{column}_idx"
+        if not _exists(connection, GOLD, index):
+            changes.statements.append(
+                f"CREATE INDEX {quoted(index)} ON {quoted(GOLD, table.name)} ({quoted(column)})"
+            )
 
 
-def _rejected_rows(dataset: Dataset) -> list[str]:
-    """Versions that a person kept out of gold; `released_at` lets one in again."""
-    key, time = quoted(dataset.key), quoted(dataset.event_time)
+def _rejected_rows() -> list[str]:
+    """Versions that a person kept out of gold, of all datasets; `released_at` lets one in again."""
     name = quoted(AUDIT, "rejected_rows")
     return [
         f"""CREATE TABLE {name} (
     rejection_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     dataset text NOT NULL,
-    {key} text NOT NULL,
-    {time} timestamp with time zone NOT NULL,
+    key text NOT NULL,
+    event_time timestamp with time zone NOT NULL,
     expectations text[] NOT NULL DEFAULT '{{}}',
     set_id bigint REFERENCES staging.manifests,
     rejected_by text NOT NULL,
@@ -203,9 +205,24 @@ def _rejected_rows(dataset: Dataset) -> list[str]:
     released_by text,
     released_at timestamp with time zone
 )""",
-        f"CREATE UNIQUE INDEX rejected_rows_in_force ON {name} (dataset, {key}, {time}) "
+        f"CREATE UNIQUE INDEX rejected_rows_in_force ON {name} (dataset, key, event_time) "
         "WHERE released_at IS NULL",
         f"COMMENT ON TABLE {name} IS 'Versions kept out of gold by a decision, until released'",
+    ]
+
+
+def _neutral_rejected_rows(connection: psycopg.Connection) -> list[str]:
+    """The list bore the names of one dataset's columns before there were two; its rows and index stay."""
+    name = quoted(AUDIT, "rejected_rows")
+    rows = connection.execute(
+        "SELECT attnum, attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum IN (3, 4)",
+        [name],
+    )
+    wanted = {3: "key", 4: "event_time"}
+    return [
+        f"ALTER TABLE {name} RENAME {quoted(str(column))} TO {quoted(wanted[number])}"
+        for number, column in rows
+        if column != wanted[number]
     ]
 
 

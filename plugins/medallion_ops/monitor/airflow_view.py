@@ -25,7 +25,7 @@ def airflow_view(must_run: Iterable[str], gold_dags: Iterable[str]) -> AirflowVi
     """Ask Airflow; None when the connection `airflow_api` is not defined, so nothing can be asked.
 
     Args:
-        must_run: dag_ids that must not be paused.
+        must_run: dag_ids that must not be paused, once they have run.
         gold_dags: dag_ids whose running runs are timed.
 
     Raises:

@@ -6,7 +6,7 @@ Every part is asked on its own and may fail on its own: what does not answer bec
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -87,10 +87,13 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
     airflow: AirflowView | None = None
     with failed.part("Airflow's API"):
         airflow = airflow_view(_must_run(names), [f"{name}_gold" for name in names])
-    datasets = []
+    known, datasets = [], []
+    for name in names:
+        with failed.part(f"the contracts of {name}"):
+            known.append(load_dataset(name))
     with gold_connection(settings.gold.dsn) as connection:
-        for name in names:
-            datasets.append(_observe(connection, settings, load_dataset(name), airflow, failed, now))
+        for dataset in known:
+            datasets.append(_observe(connection, settings, dataset, airflow, failed, now))
             connection.commit()
         _, oldest = outbox.waiting(connection)
         mail_path = canary_problem(connection, settings, now)
@@ -104,7 +107,7 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
         mail_path_problem=mail_path,
         unreachable=failed.reasons,
     )
-    found = problems(seen, _limits(settings, names))
+    found = problems(seen, _limits(settings, known))
     links = incident_links(settings.alerts, settings.monitor, "{code}")
     with gold_connection(settings.gold.dsn) as connection:
         for alert in incidents.record_look(connection, found, now, links):
@@ -114,9 +117,9 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
     return found
 
 
-def _limits(settings: Settings, names: tuple[str, ...]) -> Limits:
+def _limits(settings: Settings, datasets: Sequence[Dataset]) -> Limits:
     overrides = dict(settings.monitor.service_levels)
-    levels = {name: service_levels(load_dataset(name), overrides) for name in names}
+    levels = {one.name: service_levels(one, overrides) for one in datasets}
     for name, level in levels.items():
         if level.is_empty:
             log.warning("the contracts of %s declare no service levels: only failures are noticed", name)

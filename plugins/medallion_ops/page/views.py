@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from medallion_contracts.errors import ContractError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.docs_location import DOCS_FOLDER
@@ -23,7 +24,10 @@ Context = dict[str, Any]
 
 def _levels(dataset: str) -> ServiceLevels:
     overrides = dict(MonitorSettings.from_environment().service_levels)
-    return service_levels(load_dataset(dataset), overrides)
+    try:
+        return service_levels(load_dataset(dataset), overrides)
+    except ContractError:
+        return ServiceLevels()  # the monitor has an incident of it; the other datasets are shown
 
 
 def overview(reading: Reading) -> Context:

@@ -17,7 +17,8 @@ from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.producer.parameters import Parameters, Source, amount
-from medallion_ops.settings import KafkaSettings, StreamSettings
+from medallion_ops.settings import KafkaSettings
+from medallion_ops.stream_settings import StreamSettings
 
 _EPILOG = """\
 examples:
@@ -56,7 +57,7 @@ def _send(parameters: Parameters, create_missing_topic: bool) -> int:
     # Kafka's client takes a while to load: not for --help, wrong arguments or a dry run.
     from medallion_ops.producer.sending import Run
 
-    run = Run(parameters, KafkaSettings.from_environment(), _watermark())
+    run = Run(parameters, KafkaSettings.from_environment(), _watermark(parameters.dataset))
     try:
         run.execute(stop, create_missing_topic=create_missing_topic)
     finally:
@@ -71,7 +72,7 @@ def _dry_run(parameters: Parameters) -> int:
     if parameters.is_endless:
         raise ParameterError("a dry run must have an end", ["count: give it, or leave --loop out"])
     dataset = load_dataset(parameters.dataset)
-    stream = StreamSettings.from_environment()
+    stream = StreamSettings.from_environment(dataset=parameters.dataset)
     records = plan(parameters, dataset, timedelta(minutes=stream.watermark_minutes))
     verdicts = judge(records, dataset, reject_unknown=stream.reject_unknown_fields)
     sys.stdout.write(f"{verdicts.as_text()}\n")
@@ -79,8 +80,8 @@ def _dry_run(parameters: Parameters) -> int:
     return 3 if verdicts.rejected else 0
 
 
-def _watermark() -> timedelta:
-    return timedelta(minutes=StreamSettings.from_environment().watermark_minutes)
+def _watermark(dataset: str) -> timedelta:
+    return timedelta(minutes=StreamSettings.from_environment(dataset=dataset).watermark_minutes)
 
 
 def _print_json(values: dict[str, object]) -> None:

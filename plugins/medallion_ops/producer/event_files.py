@@ -61,6 +61,7 @@ class JsonLines(FileSource[Planned]):
     def __init__(self, path: Path, dataset: Dataset, folder: Path | None = None) -> None:
         super().__init__(path, folder)
         self._key = dataset.key
+        self._key_is_number = dataset.events.column(dataset.key).type in _NUMBER
 
     def scan(self, report: Report) -> Iterator[Planned]:
         """One record a line."""
@@ -81,6 +82,8 @@ class JsonLines(FileSource[Planned]):
     def _key_of(self, value: bytes) -> bytes | None:
         try:
             key = json.loads(value)[self._key]
+            if self._key_is_number:
+                return str(key).encode() if type(key) is int else None
             return key.encode() if isinstance(key, str) and key else None
         except (ValueError, LookupError, TypeError, RecursionError):
             return None  # the stream will say what is wrong with it

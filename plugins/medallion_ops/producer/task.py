@@ -14,7 +14,8 @@ from airflow.sdk import BaseOperator
 from medallion_contracts.errors import ParameterError
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.producer.parameters import Parameters, Source
-from medallion_ops.settings import KafkaSettings, ProducerSettings, StreamSettings
+from medallion_ops.settings import KafkaSettings, ProducerSettings
+from medallion_ops.stream_settings import StreamSettings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -80,7 +81,7 @@ class ProducerOperator(BaseOperator):
 
         given = {**context["params"], "dataset": self.dataset}
         wanted = parameters(given, context["dag_run"].run_after, ProducerSettings.from_environment().folder)
-        watermark = timedelta(minutes=StreamSettings.from_environment().watermark_minutes)
+        watermark = timedelta(minutes=StreamSettings.from_environment(dataset=self.dataset).watermark_minutes)
         silence = timedelta(minutes=LimitSettings.from_environment().producer_minutes)
         run = Run(wanted, KafkaSettings.from_environment(), watermark, silence)
         try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medallion_ops.settings import KafkaSettings, LakeSettings, Settings, StreamSettings
+from medallion_ops.settings import KafkaSettings, LakeSettings, Settings
+from medallion_ops.stream_settings import StreamSettings
 from medallion_store.release import release
 
 
@@ -42,7 +43,9 @@ def stream_job(settings: Settings, dataset: str, *, submission: str, recover: bo
         *_option("--submission", submission),
     ]
     # Two cores and 2 GiB are what the default micro-batch is sized for.
-    return SparkJob(f"{dataset}_streaming", "stream_to_silver.py", tuple(arguments), 2, "2g", "1g")
+    return SparkJob(
+        f"{dataset}_streaming", "stream_to_silver.py", tuple(arguments), 2, settings.jobs.stream_memory, "1g"
+    )
 
 
 def gold_job(settings: Settings, dataset: str, *, run_id: str, full: bool = False) -> SparkJob:
@@ -53,7 +56,9 @@ def gold_job(settings: Settings, dataset: str, *, run_id: str, full: bool = Fals
         *_option("--churn-source", settings.gold.churn_source),
         *(["--full"] if full else []),
     ]
-    return SparkJob(f"{dataset}_gold", "silver_to_gold.py", tuple(arguments), 2, "1g", "1g")
+    return SparkJob(
+        f"{dataset}_gold", "silver_to_gold.py", tuple(arguments), 2, settings.jobs.gold_memory, "1g"
+    )
 
 
 def rebuild_job(settings: Settings, dataset: str, *, mode: str, run_id: str) -> SparkJob:
@@ -64,7 +69,9 @@ def rebuild_job(settings: Settings, dataset: str, *, mode: str, run_id: str) -> 
         *_option("--run-id", run_id),
         *_verdicts(settings.stream),
     ]
-    return SparkJob(f"{dataset}_rebuild", "rebuild_silver.py", tuple(arguments), 2, "2g", "1g")
+    return SparkJob(
+        f"{dataset}_rebuild", "rebuild_silver.py", tuple(arguments), 2, settings.jobs.stream_memory, "1g"
+    )
 
 
 def maintenance_job(settings: Settings, dataset: str, *, keep_from_version: int | None) -> SparkJob:

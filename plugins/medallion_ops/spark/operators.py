@@ -41,7 +41,7 @@ class StreamDriverOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Connect, submit or wait; gives the reason of a planned end."""
-        driver = StreamDriver(Settings.from_environment(), self.dataset)
+        driver = StreamDriver(Settings.from_environment(dataset=self.dataset), self.dataset)
         verdict = driver.observe()
         self.log.info("%s: %s", verdict.step, verdict.reason)
         if verdict.step is Step.END:
@@ -85,13 +85,14 @@ class StreamDriverOperator(BaseOperator):
 class SparkJobOperator(BaseOperator):
     """Runs one Spark job to its end by spark-submit, with its driver in the task.
 
-    `job` says what to run; it is called when the task runs, as settings are nothing to read while a DAG
-    file is parsed. The master is MEDALLION_SPARK_MASTER; the connection `spark_default`, if there is one, may
-    add to it (a keytab, a spark binary).
+    `job` says what to run, with the settings of `dataset`; it is called when the task runs, as settings are
+    nothing to read while a DAG file is parsed. The master is MEDALLION_SPARK_MASTER; the connection
+    `spark_default`, if there is one, may add to it (a keytab, a spark binary).
     """
 
-    def __init__(self, *, job: Callable[[Settings, Context], SparkJob], **kwargs: Any) -> None:
+    def __init__(self, *, dataset: str, job: Callable[[Settings, Context], SparkJob], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.dataset = dataset
         self.job = job
         self._hook: JobHook | None = None
 
@@ -102,7 +103,7 @@ class SparkJobOperator(BaseOperator):
             MedallionError: The job gave up; with its own message.
             AirflowException: It ended in any other way; the task's log has its output.
         """
-        settings = Settings.from_environment()
+        settings = Settings.from_environment(dataset=self.dataset)
         job = self.job(settings, context)
         with job_folder() as folder:
             return self._run(settings.spark, job, folder)

@@ -37,7 +37,7 @@ class StreamDriverTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every `poll_seconds`; an unreachable master or lake is logged and asked again."""
-        driver = StreamDriver(Settings.from_environment(), self.dataset)
+        driver = StreamDriver(Settings.from_environment(dataset=self.dataset), self.dataset)
         said = ""
         while True:
             try:

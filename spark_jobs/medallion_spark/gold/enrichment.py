@@ -32,7 +32,6 @@ from medallion_store.label_source import (
 from medallion_store.postgres import ask_value
 
 log = logging.getLogger(__name__)
-KEY_NAMES = ("customerid", "customer", "key", "id")
 LABEL_NAMES = ("churned", "churn", "label")
 LONGEST_KEY_BYTES = 2000
 """An entry of a Postgres index holds little more."""
@@ -100,7 +99,7 @@ def refresh(
         log.info("enrichment: %s is unchanged, %s labels", shown, f"{stored.labels:,}")
         return stored
     try:
-        labels = read_labels(spark, source)
+        labels = read_labels(spark, source, dataset.key)
         count, fingerprint = examine(labels, shown)
     except BrokenSource as broken:
         warning = f"{broken}; the last snapshot of {stored.labels:,} labels is used"
@@ -115,10 +114,11 @@ def refresh(
     return fresh
 
 
-def read_labels(spark: SparkSession, source: str) -> DataFrame:
+def read_labels(spark: SparkSession, source: str, key: str) -> DataFrame:
     """The source as (key, label text, label boolean), every row of it.
 
-    A column named like `customer_id` or `customerID` is the key, one like `churn` or `churned` the label.
+    The key is a column named like the entity's (`customer_id`, `customerID`, `customer`), or `key` or `id`,
+    the label one like `churn` or `churned`.
 
     Raises:
         BrokenSource: it cannot be read, or has no such columns.
@@ -129,18 +129,20 @@ def read_labels(spark: SparkSession, source: str) -> DataFrame:
         names = {name.lower().replace("_", ""): name for name in raw.columns}
     except SPARK_ERRORS as error:
         raise BrokenSource(f"{shown} cannot be read: {first_line(error)}") from error
-    key = next((names[name] for name in KEY_NAMES if name in names), None)
+    short = key.replace("_", "")
+    candidates = (short, short.removesuffix("id"), "key", "id")
+    found_key = next((names[name] for name in candidates if name in names), None)
     label = next((names[name] for name in LABEL_NAMES if name in names), None)
-    if key is None or label is None:
+    if found_key is None or label is None:
         # Without a header its "names" are somebody's row: they are not told.
-        missing = [name for name, found in (("customer_id", key), ("churned", label)) if found is None]
+        missing = [name for name, found in ((key, found_key), ("churned", label)) if found is None]
         raise BrokenSource(
-            f"{shown} needs a column customer_id and a column churned, named in its header: "
+            f"{shown} needs a column {key} and a column churned, named in its header: "
             f"none of its {len(raw.columns)} is {' or '.join(missing)}"
         )
     text = F.lower(F.trim(F.col(f"`{label}`").cast("string")))
     return raw.select(
-        F.trim(F.col(f"`{key}`").cast("string")).alias("key"),
+        F.trim(F.col(f"`{found_key}`").cast("string")).alias("key"),
         text.alias("text"),
         F.when(text.isin(*_YES), True).when(text.isin(*_NO), False).alias("label"),
     )
@@ -190,11 +192,11 @@ def examine(labels: DataFrame, shown: str) -> tuple[int, str]:
     except SPARK_ERRORS as error:
         raise BrokenSource(f"{shown} cannot be read: {first_line(error)}") from error
     problems = [
-        f"{bad['keyless']:,} rows without a customer_id" if bad["keyless"] else "",
-        f"{bad['impossible']:,} customer_ids that Postgres cannot store" if bad["impossible"] else "",
+        f"{bad['keyless']:,} rows without a key" if bad["keyless"] else "",
+        f"{bad['impossible']:,} keys that Postgres cannot store" if bad["impossible"] else "",
         f"{bad['unreadable']:,} labels that are neither yes nor no" if bad["unreadable"] else "",
         f"{bad['empty']:,} rows without a label" if bad["empty"] else "",
-        f"{found['contradictory']:,} customers with both labels" if found["contradictory"] else "",
+        f"{found['contradictory']:,} keys with both labels" if found["contradictory"] else "",
         "no rows" if not found["keys"] else "",
     ]
     if any(problems):

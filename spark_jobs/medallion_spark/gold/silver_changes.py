@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from medallion_contracts.compile.spark import spark_schema
 from medallion_contracts.errors import GoldError
@@ -90,5 +91,6 @@ def rejected_keys(spark: SparkSession, dataset: Dataset, rows: Sequence[Rejected
     """Key and event time of rejected rows as a frame, each once."""
     types = spark_schema(dataset.silver)
     schema = [types[dataset.key], types[dataset.event_time]]
-    values = sorted({(row.key, row.event_time) for row in rows})
+    is_text = isinstance(schema[0].dataType, T.StringType)
+    values = sorted({(row.key if is_text else int(row.key), row.event_time) for row in rows})
     return spark.createDataFrame(values, type(types)(schema))

@@ -1,9 +1,9 @@
 """Writes one set of staging tables: the candidate rows of gold, from the silver versions not yet published.
 
-Steps: plan, touched customers, their published history, candidates, touched hours, COPY, manifest. Crash
-points: until the manifest is there, the set does not count, and the next run drops it and starts anew from
-the last publication; after that, everything the gate and the publication need is in Postgres. Gold itself is
-only read here.
+Steps: plan, touched entities, their published history, candidates, touched aggregates, COPY, manifest. Crash
+points: until the manifest is there, the set does not count, and the next run drops it and starts again from
+the last publication; after that, everything the gate and the publication need is in Postgres. Gold itself
+is only read here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from medallion_contracts.compile.postgres import (
     staging_name,
 )
 from medallion_contracts.errors import GoldError
-from medallion_spark.gold import customers, enrichment, silver_changes, staging
-from medallion_spark.gold.candidates import copy_table, copy_versions, fetch_labels
+from medallion_contracts.grain import has_history, label_of
+from medallion_contracts.model import Dataset
+from medallion_spark.gold import enrichment, silver_changes, staging, versions
+from medallion_spark.gold.candidates import copy_tables, fetch_labels
 from medallion_spark.gold.increment import Increment, Inputs
 from medallion_spark.gold.job_errors import SPARK_ERRORS, first_line
+from medallion_spark.gold.transforms import GoldTransforms, transforms_of
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.session.secrets import gold_dsn
 from medallion_store.code_version import code_version
@@ -39,16 +42,16 @@ from medallion_store.rejected_rows import rejected_rows
 from medallion_store.staging_sets import drop_replaced_sets, drop_set, open_set
 
 log = logging.getLogger(__name__)
-DATASET = customers.DATASET
 
 
 @dataclass(frozen=True)
 class Request:
     """One run of the gold job.
 
-    `full` computes all of gold anew whatever the increment is; `churn_source` is the enrichment source.
+    `full` computes all of gold whatever the increment is; `churn_source` is the enrichment source.
     """
 
+    dataset: Dataset
     lake: LakeAccess
     run_id: str
     churn_source: str | None = None
@@ -88,43 +91,41 @@ def stage_candidates(spark: SparkSession, request: Request) -> Report:
 
 
 def _write_set(spark: SparkSession, request: Request) -> Report:
-    started = time.monotonic()
+    started, dataset = time.monotonic(), request.dataset
+    gold = transforms_of(dataset)
+    churn_source = request.churn_source if label_of(dataset) else None
     with gold_connection(gold_dsn(), autocommit=True) as connected:
-        source_version = enrichment.source_version(
-            request.churn_source, delta_storage_options(request.lake.login)
-        )
+        source_version = enrichment.source_version(churn_source, delta_storage_options(request.lake.login))
         inputs = _inputs(connected, request, source_version)
         log.info("gold %s: %s", inputs.plan.kind.value, inputs.plan.reason)
         if inputs.plan.kind is RefreshKind.NONE:
             return Report(RefreshKind.NONE, inputs.plan.reason, seconds=time.monotonic() - started)
-        with open_set(connected, DATASET, gold_dsn()) as set_id:
-            snapshot = enrichment.refresh(
-                spark, connected, DATASET, set_id, request.churn_source, source_version
-            )
+        with open_set(connected, dataset, gold_dsn()) as set_id:
+            snapshot = enrichment.refresh(spark, connected, dataset, set_id, churn_source, source_version)
             if not inputs.must_write(snapshot):
                 drop_set(connected, set_id, is_own=True)
                 reason = "the labels of the enrichment source are those published"
                 log.info("gold nothing: %s", reason)
                 return Report(RefreshKind.NONE, reason, warning=snapshot.warning)
-            copied, inputs = _copy_candidates(spark, connected, inputs, set_id, snapshot)
+            copied, inputs = _copy_candidates(spark, connected, gold, inputs, set_id, snapshot)
             _report_time("candidates copied", started)
             tables = staging.measure(connected, set_id, copied)
             _report_time("staging measured", started)
             write_manifest(
                 connected,
-                DATASET,
+                dataset,
                 set_id=set_id,
                 run_id=request.run_id,
                 plan=inputs.plan,
                 silver_table_id=inputs.silver_table_id,
                 base=inputs.published,
                 tables=tables,
-                contract_hash=gold_contract_hash(DATASET),
+                contract_hash=gold_contract_hash(dataset),
                 excluded=[row.rejection_id for row in inputs.in_force],
-                enrichment=snapshot.as_json() | _coverage(connected, set_id),
+                enrichment=snapshot.as_json() | _coverage(connected, dataset, set_id),
                 code_version=code_version("medallion_contracts", "medallion_store", "medallion_spark"),
             )
-        dropped = drop_replaced_sets(connected, DATASET, set_id)
+        dropped = drop_replaced_sets(connected, dataset, set_id)
         if dropped:
             log.info("staging: dropped sets %s", ", ".join(map(str, dropped)))
     return Report(
@@ -140,21 +141,24 @@ def _write_set(spark: SparkSession, request: Request) -> Report:
 
 
 def _inputs(connected: psycopg.Connection, request: Request, source_version: str | None) -> Inputs:
-    path = LakePaths(request.lake.uri, DATASET.name).silver
-    published = last_published(connected, DATASET.name)
-    rejected = tuple(rejected_rows(connected, DATASET))
+    path = LakePaths(request.lake.uri, request.dataset.name).silver
+    published = last_published(connected, request.dataset.name)
+    rejected = tuple(rejected_rows(connected, request.dataset))
     silver = silver_state(path, delta_storage_options(request.lake.login), published)
     if silver is None:
         raise GoldError(f"there is no silver table at {path}: let the streaming job write it first")
-    stored = enrichment.stored_snapshot(connected, DATASET)
+    stored = enrichment.stored_snapshot(connected, request.dataset)
     decided = plan(
         published,
         silver,
-        gold_contract_hash(DATASET),
+        gold_contract_hash(request.dataset),
         excluded=[row.rejection_id for row in rejected if row.in_force],
         labels=LabelSnapshot(stored.fingerprint, stored.source_version),
         source_version=source_version,
     )
+    if decided.kind is RefreshKind.INCREMENT and not has_history(request.dataset):
+        reason = f"{decided.reason}; without a table of versions all of gold is computed"
+        decided = replace(decided, kind=RefreshKind.FULL, reason=reason)
     if request.full and decided.kind is not RefreshKind.FULL:
         decided = replace(decided, kind=RefreshKind.FULL, reason="a full write was asked for")
     return Inputs(decided, path, silver.table_id, published, rejected)
@@ -163,6 +167,7 @@ def _inputs(connected: psycopg.Connection, request: Request, source_version: str
 def _copy_candidates(
     spark: SparkSession,
     connected: psycopg.Connection,
+    gold: GoldTransforms,
     inputs: Inputs,
     set_id: int,
     snapshot: enrichment.Snapshot,
@@ -170,32 +175,32 @@ def _copy_candidates(
     """Copies the candidates; an increment that cannot be read any more becomes a rebuild on the way."""
     if inputs.plan.kind is RefreshKind.INCREMENT:
         try:
-            return Increment(spark, connected, inputs, set_id).copy(snapshot), inputs
+            return Increment(spark, connected, gold, inputs, set_id).copy(snapshot), inputs
         except silver_changes.ChangesGone as gone:  # raised before any candidate is staged
             log.warning("gold rebuild instead of increment: %s", gone)
             rebuild = replace(inputs.plan, kind=RefreshKind.FULL, reason=str(gone))
             inputs = replace(inputs, plan=rebuild)
     silver = silver_changes.read_all(spark, inputs.silver_path, inputs.plan.to_version)
-    versions = silver_changes.exclude_rejected(
-        customers.versions_of_silver(silver), spark, DATASET, inputs.in_force
+    let_in = silver_changes.exclude_rejected(
+        versions.versions_of_silver(silver, gold), spark, gold.dataset, inputs.in_force
     )
-    with_history_facts = customers.with_history_facts(versions).persist()
+    with_history_facts = versions.with_history_facts(let_in, gold).persist()
     try:
-        copied = copy_versions(with_history_facts, fetch_labels(spark), set_id)
-        segments = customers.segments(customers.history(with_history_facts))
-        return {**copied, **copy_table(segments, set_id, customers.SEGMENTS.name)}, inputs
+        frames = versions.all_tables(with_history_facts, gold, fetch_labels(spark, gold.dataset))
+        return copy_tables(frames, gold.dataset, set_id), inputs
     finally:
         with_history_facts.unpersist()
 
 
-def _coverage(connected: psycopg.Connection, set_id: int) -> dict[str, int]:
-    """How many of the set's customers have a label."""
-    table = quoted(STAGING, staging_name(set_id, customers.FEATURES.name))
-    [(rows, labelled)] = connected.execute(
-        f"SELECT count(*), count({quoted(customers.LABEL)}) FROM {table}".encode()
-    ).fetchall()
-    log.info("enrichment: %s of %s customers of this set have a label", f"{labelled:,}", f"{rows:,}")
-    return {"customers": rows, "labelled": labelled}
+def _coverage(connected: psycopg.Connection, dataset: Dataset, set_id: int) -> dict[str, int]:
+    """How many of the set's entities have a label; nothing where the dataset has none."""
+    labelled = label_of(dataset)
+    if labelled is None:
+        return {}
+    table, label = quoted(STAGING, staging_name(set_id, labelled[0].name)), quoted(labelled[1].name)
+    [(rows, known)] = connected.execute(f"SELECT count(*), count({label}) FROM {table}".encode()).fetchall()
+    log.info("enrichment: %s of %s rows of this set have a label", f"{known:,}", f"{rows:,}")
+    return {"rows": rows, "labelled": known}
 
 
 def _report_time(what: str, started: float) -> None:

@@ -237,4 +237,4 @@ def _micros(utc_time: datetime) -> int:
 def key_mismatch(dataset: Dataset) -> Column:
     """Whether the Kafka key is null or other than the event's key; null where the event has no valid key."""
     key = F.col(f"fields.{dataset.key}")
-    return F.when(key.isNotNull(), ~F.col("key").eqNullSafe(key.cast("binary")))
+    return F.when(key.isNotNull(), ~F.col("key").eqNullSafe(key.cast("string").cast("binary")))

@@ -177,9 +177,9 @@ def test_failing_rows_are_rejected_once_with_their_reasons(gold: GoldDatabase) -
         counts = [reject_failing_rows(connection, DATASET, verdict, "grace") for _ in range(2)]
 
     assert counts == [1, 1]
-    assert gold.query(
-        "SELECT customer_id, updated_at, expectations, rejected_by FROM audit.rejected_rows"
-    ) == [("B", NOON, ["customers.tenure_in_range"], "grace")]
+    assert gold.query("SELECT key, event_time, expectations, rejected_by FROM audit.rejected_rows") == [
+        ("B", NOON, ["customers.tenure_in_range"], "grace")
+    ]
 
 
 def test_a_row_that_fails_several_expectations_is_rejected_once(gold: GoldDatabase) -> None:
@@ -209,7 +209,7 @@ def test_versions_that_would_take_the_place_of_a_failing_one_and_fail_too_go_wit
     with psycopg.connect(gold.dsn) as connection:
         assert reject_failing_rows(connection, DATASET, failed(set_id), "grace") == 5
 
-    found = gold.query("SELECT customer_id, updated_at, expectations FROM audit.rejected_rows ORDER BY 1, 2")
+    found = gold.query("SELECT key, event_time, expectations FROM audit.rejected_rows ORDER BY 1, 2")
     tenure = "customers.tenure_in_range"
     assert [(key, int((moment - NOON).total_seconds()) // 3600) for key, moment, _ in found] == [
         ("B", 1),

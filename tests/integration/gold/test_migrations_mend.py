@@ -134,7 +134,7 @@ def test_what_was_made_again_empty_is_computed_from_scratch(gold: GoldDatabase, 
 
 def test_a_rejection_after_the_list_was_lost_has_a_number_of_its_own(gold: GoldDatabase) -> None:
     reject = (
-        "INSERT INTO audit.rejected_rows (dataset, customer_id, updated_at, rejected_by) "
+        "INSERT INTO audit.rejected_rows (dataset, key, event_time, rejected_by) "
         "VALUES ('customers', 'A', now(), 'tester') RETURNING rejection_id"
     )
     before = gold.value(reject)

@@ -163,7 +163,7 @@ def test_a_rejected_row_and_a_changed_churn_file_are_to_be_written(asker: Asker)
     asker.churn.write_text("customerID,Churn\na,Yes\n")
     assert asker.ask().reason == "the enrichment source changed"
     asker.gold.query(
-        "INSERT INTO audit.rejected_rows (dataset, customer_id, updated_at, rejected_by) VALUES "
+        "INSERT INTO audit.rejected_rows (dataset, key, event_time, rejected_by) VALUES "
         "('customers', 'a', %s, 'tester')",
         [datetime(2026, 5, 4, tzinfo=UTC)],
     )

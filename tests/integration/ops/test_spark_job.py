@@ -71,7 +71,7 @@ CRASHES = "raise ValueError('jane@example.com')"
 
 def operator() -> SparkJobOperator:
     job = SparkJob("job", "job.py", ("--a=1", "--b=x y"), 1, "512m", "512m")
-    return SparkJobOperator(task_id="job", job=lambda settings, context: job)
+    return SparkJobOperator(dataset="customers", task_id="job", job=lambda settings, context: job)
 
 
 def run(jobs: Path, script: str) -> Any:

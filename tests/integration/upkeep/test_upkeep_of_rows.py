@@ -41,7 +41,7 @@ WITH sets AS (
     INSERT INTO audit.gate_episodes (dataset, kind, failed, set_id, closed_at)
     SELECT 'customers', 'blocked', '{}', set_id, created_at FROM sets WHERE extract(hour FROM created_at) = 0
 ), rejected AS (
-    INSERT INTO audit.rejected_rows (dataset, customer_id, updated_at, set_id, rejected_by, released_at)
+    INSERT INTO audit.rejected_rows (dataset, key, event_time, set_id, rejected_by, released_at)
     SELECT 'customers', set_id::text, created_at, set_id, 'grace',
         CASE WHEN created_at > %(start)s THEN created_at END FROM sets WHERE extract(hour FROM created_at) = 0
 )

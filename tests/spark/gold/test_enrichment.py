@@ -81,7 +81,7 @@ def test_a_row_in_place_of_the_header_is_not_told(spark: SparkSession, tmp_path:
 
 def check(spark: SparkSession, source: str) -> dict[str, bool]:
     """The labels of a source after all checks."""
-    labels = read_labels(spark, source)
+    labels = read_labels(spark, source, "customer_id")
     examine(labels, source)
     return {row["key"]: row["label"] for row in labels.collect()}
 
@@ -90,10 +90,10 @@ def check(spark: SparkSession, source: str) -> dict[str, bool]:
     ("text", "complaint"),
     [
         ("customerID,Churn\n", "no rows"),
-        ("customerID,Churn\na,Yes\na,No\n", "1 customers with both labels"),
+        ("customerID,Churn\na,Yes\na,No\n", "1 keys with both labels"),
         ("customerID,Churn\na,maybe\nb,2\n", "2 labels that are neither yes nor no"),
-        ("customerID,Churn\n,Yes\n", "1 rows without a customer_id"),
-        (f"customerID,Churn\n{'x' * 2001},Yes\n", "1 customer_ids that Postgres cannot store"),
+        ("customerID,Churn\n,Yes\n", "1 rows without a key"),
+        (f"customerID,Churn\n{'x' * 2001},Yes\n", "1 keys that Postgres cannot store"),
         ("customerID,Churn\na,\n", "1 rows without a label"),
         ("name,Churn\na,Yes\n", "needs a column customer_id"),
         ("customerID\na\n", "and a column churned"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from medallion_contracts.compile.postgres import (
-    HOURS,
     TOUCHED,
     VERSIONS,
     column_type,
@@ -15,8 +14,8 @@ from medallion_contracts.compile.postgres import (
     quoted,
     scope_of,
     staged_columns,
-    version_table,
 )
+from medallion_contracts.grain import version_table
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Column, ColumnType
 
@@ -52,7 +51,7 @@ def test_each_table_is_decided_about_by_customer_version_or_hour() -> None:
         "customers": TOUCHED,
         "customer_features": TOUCHED,
         "customer_history": VERSIONS,
-        "segment_hourly": HOURS,
+        "segment_hourly": "_hours",
     }
 
 
