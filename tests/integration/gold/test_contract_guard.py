@@ -23,14 +23,15 @@ from medallion_store.secret import Secret
 from new_fields import new_field, write_contracts
 
 REMOVED = {
-    f"{table}.region removed" for table in ("events", "silver", "gold.customers", "gold.customer_history")
+    f"{table}.area_of_test removed"
+    for table in ("events", "silver", "gold.customers", "gold.customer_history")
 }
 
 
 def run_by(dsn: Secret, tmp_path: Path) -> StoredContract:
     """Put contracts in force that have a field more than today's."""
     old = StoredContract(
-        "customers", files_in(write_contracts(tmp_path, [new_field("region", "text", "default")]))
+        "customers", files_in(write_contracts(tmp_path, [new_field("area_of_test", "text", "default")]))
     )
     with gold_connection(dsn) as connection:
         assert put_in_force(connection, old)
@@ -64,8 +65,8 @@ def test_a_breaking_change_is_refused_until_each_part_is_accepted_by_name(
 
     first, *others = sorted(REMOVED)
     new = todays_contract("customers")
-    with pytest.raises(ParameterError, match="'region removed' is not one of: events"):
-        accept(dsn, new, ["region removed"], "tester")
+    with pytest.raises(ParameterError, match="'area_of_test removed' is not one of: events"):
+        accept(dsn, new, ["area_of_test removed"], "tester")
     for _ in range(2):
         accept(dsn, new, [first], "tester")
     with pytest.raises(BreakingChange) as refused:

@@ -44,12 +44,12 @@ def plan_of(files: dict[str, bytes]) -> Any:
 
 @pytest.mark.parametrize("filling", ["default", "nullable", "derived"])
 def test_an_added_optional_field_breaks_no_one_and_refreshes_gold(tmp_path: Path, filling: str) -> None:
-    plan = plan_of(files_in(write_contracts(tmp_path, [new_field("region", "whole", filling)])))
+    plan = plan_of(files_in(write_contracts(tmp_path, [new_field("area_of_test", "whole", filling)])))
     assert {change.name for change in plan.changes if change.what == "added"} == {
-        "events.region added",
-        "silver.region added",
-        "gold.customers.region added",
-        "gold.customer_history.region added",
+        "events.area_of_test added",
+        "silver.area_of_test added",
+        "gold.customers.area_of_test added",
+        "gold.customer_history.area_of_test added",
     }
     assert not plan.breaking
     assert plan.is_refresh
@@ -150,14 +150,14 @@ def test_stored_contracts_that_code_no_longer_reads_are_refused_until_accepted()
 def test_the_command_compares_folders_and_exits_with_1_when_something_breaks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = write_contracts(tmp_path / "old", [new_field("region", "text", "default")])
+    old = write_contracts(tmp_path / "old", [new_field("area_of_test", "text", "default")])
     new = write_contracts(tmp_path / "new", [])
     folders = ["--dataset=customers", f"--old={old}", f"--new={new}"]
     assert main(folders) == 1
-    assert "BREAKS readers: events.region removed" in capsys.readouterr().out
+    assert "BREAKS readers: events.area_of_test removed" in capsys.readouterr().out
     assert main(["--dataset=customers", f"--old={new}", f"--new={old}"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"gold\.customers\n +region added", said)
+    assert re.search(r"gold\.customers\n +area_of_test added", said)
 
 
 def test_a_contract_has_the_id_of_its_bytes() -> None:
