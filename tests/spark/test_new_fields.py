@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,25 +20,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from gold_runs import GoldRuns
 from kafka_log import TestLake, event, log_of
 from medallion_contracts import loader
 from medallion_contracts.compile.postgres import columns
-from medallion_contracts.model import Dataset, Severity
-from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
-from medallion_ops.gold.publication import Outcome, publish_set
+from medallion_contracts.model import Dataset
+from medallion_ops.gold.publication import Outcome
 from medallion_ops.migrations.runner import migrate
-from medallion_spark.gold import stage_candidates
-from medallion_spark.session.lake_access import LakeAccess
-from medallion_store.postgres import gold_connection
+from medallion_spark.gold import customers
 from medallion_store.refresh_plan import RefreshKind
 from medallion_store.secret import Secret
 from new_fields import NewField, new_field, new_fields, write_contracts
 from rebuilds import rebuild
 from services import PostgresServer
 
-GOLD_MODULES = [
-    f"medallion_spark.gold.{name}" for name in ("customers", "candidates", "increment", "stage_candidates")
-]
 OLD = [event("c1", 0), event("c2", 1, tenure=40, total_charges=...), event("c1", 5, tenure=4, email=...)]
 
 
@@ -49,8 +43,7 @@ def contracts(folder: Path) -> Iterator[Dataset]:
 
     def load_again() -> None:
         loader.load_dataset.cache_clear()
-        for name in GOLD_MODULES:
-            importlib.reload(sys.modules[name])
+        importlib.reload(customers)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "contract_folders", lambda: {"customers": folder})
@@ -85,14 +78,9 @@ class Platform:
 
     def run(self) -> tuple[RefreshKind, str, Outcome]:
         """One run of the gold DAG as if the gate had passed it."""
-        request = stage_candidates.Request(self.dataset, LakeAccess(str(self.folder)), "run")
-        report = stage_candidates.stage_candidates(self.lake.spark, request)
-        assert report.set_id is not None, report.reason
-        passed = Finding("customers", "rule", "expect", "A rule.", Severity.CRITICAL, True, True, 1)
-        with gold_connection(Secret(self.dsn)) as connection:
-            keep_verdict(connection, Verdict(report.set_id, "suite", (passed,)))
-        outcome = publish_set(Secret(self.dsn), self.dataset, report.set_id)
-        return RefreshKind(report.kind), report.reason, outcome
+        runs = GoldRuns(self.lake.spark, self.dsn, self.folder, self.dataset)
+        report = runs.write()
+        return report.kind, report.reason, runs.publish(report)
 
     def gold(self, table: str, *names: str) -> list[tuple[Any, ...]]:
         """Columns of a gold table by its key."""
