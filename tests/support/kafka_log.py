@@ -198,7 +198,8 @@ class TestLake:
         known = carried.logs.get("customers", KnownLog("customers"))
         change = LogChange(known, LogId("cluster", f"log-{known.incarnation + 1}"), "its topic id is another")
         ends = {("customers", int(name[1:])): end for name, end in seen.items()}
-        self.ledger.append(acceptance_row(carried, [change], ends, "hash"))
+        begins = {where: self.log.first_kept.get(where[1], 0) for where in carried.sources}
+        self.ledger.append(acceptance_row(carried, [change], ends, begins, "hash"))
         self.log.records.clear()
 
     def send(

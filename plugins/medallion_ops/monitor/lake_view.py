@@ -67,12 +67,18 @@ def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> Led
         sequence=last["sequence"],
         batches=len(new),
         counts=_counts(new),
-        offsets={(one["topic"], one["partition"]): one["until_offset"] for one in last["sources"]},
+        offsets=_next_offsets(last["sources"]),
         committed_at=last["committed_at"],
         latency_p95=last["event_to_silver_p95"],
         rows=new,
         last=last,
     )
+
+
+def _next_offsets(sources: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], int]:
+    """Where reading goes on; the row that accepts another log of a topic names the old one, too."""
+    in_order = sorted(sources, key=lambda one: one.get("incarnation") or 0)
+    return {(one["topic"], one["partition"]): one["until_offset"] for one in in_order}
 
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> Counts:

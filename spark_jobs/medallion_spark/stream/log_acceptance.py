@@ -5,8 +5,8 @@ names into `accept_log.json`; the next start that finds this very log takes it u
 between them leaves behind:
 
 1. the batch under way is completed from bronze and the old query is fenced (see `recovery`): safe to repeat;
-2. the ledger gets a row without records: the new incarnation, and what was lost with the old log. Once, by
-   its transaction id. From here on the ledger knows the new log, so the next start finds nothing changed;
+2. the ledger gets a row without records: the new incarnation and where its log begins by now (what expired
+   there before was never ours), and what was lost with the old log. Once, by its transaction id. From here on the ledger knows the new log, so the next start finds nothing changed;
 3. the checkpoint is set aside. A start that finds it still there sees that its query is fenced, and the
    ledger's newest row an acceptance: it does this step again;
 4. both files are removed. A request that names a log that the ledger knows is removed at any start.
@@ -40,6 +40,7 @@ def acceptance_row(
     carried: StreamPosition,
     changes: Sequence[LogChange],
     last_seen: Mapping[Partition, int],
+    begins: Mapping[Partition, int],
     contract_hash: str,
 ) -> LedgerRow:
     """The ledger's row that accepts logs.
@@ -51,6 +52,7 @@ def acceptance_row(
         carried: of the ledger.
         changes: the logs, as they are now.
         last_seen: ends of partitions that a stream has seen since the ledger's newest row.
+        begins: the first offset that the logs have now, by partition.
         contract_hash: today's.
     """
     now = datetime.now(UTC)
@@ -63,6 +65,11 @@ def acceptance_row(
     sources = [
         _closed(source, last_seen) if where[0] in accepted else _kept(source)
         for where, source in sorted({**never_read, **carried.sources}.items())
+    ]
+    new = [
+        PartitionOffsets(*where, begin, begin, incarnation=accepted[where[0]].incarnation)
+        for where, begin in sorted(begins.items())
+        if where[0] in accepted
     ]
     lost = sum(source.lost for source in sources)
     for source in sources:
@@ -82,7 +89,7 @@ def acceptance_row(
         committed_at=now,
         duration_seconds=0.0,
         is_derived=False,
-        sources=tuple(sources),
+        sources=(*sources, *new),
         read=0,
         silver=0,
         duplicate=0,

@@ -83,6 +83,8 @@ def changed_records(source: PartitionOffsets, seen: PartitionSeen | None, *, is_
         return None if found == last else f"{name} has another record at offset {last.offset}"
     if is_proven:
         return None
+    if last is None and source.incarnation and seen.begin >= source.until_offset:
+        return None  # of an accepted log nothing was read yet
     if last is None:
         return f"no record that was read of {name} is known"
     if seen.begin <= last.offset:

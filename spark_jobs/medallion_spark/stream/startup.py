@@ -133,11 +133,17 @@ class StartUp:
         checkpoint = self._checkpoint.read()
         if checkpoint is not None:
             fence(self.tables, checkpoint.query_id)
-        row = acceptance_row(self.ledger.carried(), changes, self.last_seen, self.dataset.fingerprint)
+        row = acceptance_row(
+            self.ledger.carried(), changes, self.last_seen, self._begins(changes), self.dataset.fingerprint
+        )
         self.ledger.append(row)
         logger.warning(
             "accepted: %s", ", ".join(f"{log.topic} incarnation {log.incarnation}" for log in row.logs)
         )
+
+    def _begins(self, changes: list[LogChange]) -> Mapping[Partition, int]:
+        topics = self._reader.describe([change.known.topic for change in changes])
+        return self._reader.begins([where for one in topics.values() for where in one.partitions])
 
     # --- offsets -------------------------------------------------------------------------------------------
     def _starting_offsets(self) -> StartingOffsets | None:

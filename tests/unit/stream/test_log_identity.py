@@ -120,6 +120,14 @@ def test_nothing_known_of_what_was_read_is_no_proof() -> None:
     )
 
 
+def test_an_accepted_log_of_which_nothing_was_read_yet_is_known_by_where_it_began() -> None:
+    known, begun = KnownLog("customers", 1), {"incarnation": 1, "until_offset": 40, "last_hash": None}
+    assert change(known, WITHOUT_ID, PartitionSeen(40, 60, EXPIRED.found), **begun) is None
+    assert change(known, WITHOUT_ID, PartitionSeen(50, 60, EXPIRED.found), **begun) is None, "some expired"
+    assert "is known" in (change(known, WITHOUT_ID, PartitionSeen(0, 60, SAME.found), **begun) or "")
+    assert "ends at" in (change(known, WITHOUT_ID, PartitionSeen(0, 5), **begun) or "")
+
+
 def test_the_refusal_names_what_changed_and_what_to_do() -> None:
     changes = [LogChange(KNOWN, LogId("cluster", "second"), "its topic id was first and is second")]
     with pytest.raises(OtherLogError, match="accept-log customers") as caught:
@@ -150,15 +158,17 @@ def test_an_accepted_log_begins_a_new_incarnation_and_counts_what_is_lost_with_t
         carried,
         [LogChange(KNOWN, LogId("cluster", "second"), "")],
         {("customers", 0): 12, ("customers", 1): 16, ("customers", 2): 3, other_key: 9},
+        {("customers", 0): 0, ("customers", 1): 40},
         "hash",
     )
-    lost = {(source.topic, source.partition): source.lost for source in row.sources}
+    lost = {(source.topic, source.partition): source.lost for source in row.sources[:4]}
     assert lost == {("customers", 0): 4, ("customers", 1): 6, ("customers", 2): 3, other_key: 0}
     assert (row.lost, row.lost_is_at_least, row.read, row.sequence) == (13, True, 0, 8)
     for source in row.sources:
         assert source.until_offset - source.from_offset == source.read + source.gaps + source.lost
     after = position(row.sequence, row.sources, {log.topic: log for log in row.logs}, row.query_id)
-    assert set(after.sources) == {other_key}, "the new log is read from its beginning"
+    until = {where: source.until_offset for where, source in after.sources.items()}
+    assert until == {("customers", 0): 0, ("customers", 1): 40, other_key: 5}, "from where it begins"
     assert after.logs["customers"] == KnownLog("customers", 1, "cluster", "second")
     assert after.logs["customers_replay"].incarnation == 2
 
