@@ -72,6 +72,10 @@ class MissingTable(StreamError):
     """A lake table is gone while others of its dataset hold rows; nothing was created in its place."""
 
 
+class DamagedLog(StreamError):
+    """A commit file of a lake table's log is cut short: names the file, and how to mend it."""
+
+
 class LeaseError(StreamError):
     """Another writer holds the silver table."""
 

@@ -33,6 +33,9 @@ def lose(table: LakeTable, how: str) -> None:
     """Take the newest commit of a table away, as a power cut or an older copy does."""
     if how == "empty file":
         newest_commit(table.path).write_bytes(b"")
+    elif how == "cut behind its first line":
+        first, *_ = newest_commit(table.path).read_bytes().splitlines(keepends=True)
+        newest_commit(table.path).write_bytes(first)
     elif how == "restored":
         DeltaTable(table.path).restore(table.version() - 1)
     else:
@@ -40,7 +43,7 @@ def lose(table: LakeTable, how: str) -> None:
     table._log.reopen()
 
 
-@pytest.mark.parametrize("how", ["older copy", "empty file", "restored"])
+@pytest.mark.parametrize("how", ["older copy", "empty file", "cut behind its first line", "restored"])
 @pytest.mark.parametrize("name", ["bronze", "silver", "quarantine"])
 def test_a_table_that_lost_its_newest_commit_is_named(landed: TestLake, name: str, how: str) -> None:
     assert damaged_tables(landed.tables, landed.ledger) == {}

@@ -12,15 +12,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.compile.postgres import GOLD, quoted
-from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.model import Dataset
 from medallion_ops.gate.masking import masked
+from medallion_store.delta_history import rows_since
 from medallion_store.lake_paths import LakePaths
+from medallion_store.lake_reading import lake_reading
 
 if TYPE_CHECKING:
     import psycopg
 
 KEPT = timedelta(days=2)
+COUNT_AGAIN = timedelta(days=1)
+"""How often the whole log of a lake table is read for its rows."""
 SAMPLES_A_REASON = 3
 LAKE_LAYERS = ("bronze", "silver", "quarantine")
 _READ_AT_ONCE = 200
@@ -70,6 +73,9 @@ def record_lake_rows(
 ) -> None:
     """Count the rows of the lake's tables, from their logs alone.
 
+    A look adds what the commits since the last one brought; the whole of a log is read once a day, and where
+    those commits do not tell (after a rebuild, a restored backup).
+
     Args:
         connection: to gold, as the writer.
         paths: of the dataset.
@@ -77,12 +83,43 @@ def record_lake_rows(
         now: UTC.
 
     Raises:
+        DamagedLog: a commit file of a table's log is cut short.
         ServiceUnavailable: the lake does not answer.
     """
+    from deltalake.exceptions import TableNotFoundError
+
     for layer in LAKE_LAYERS:
-        count = _lake_rows(getattr(paths, layer), storage)
-        if count is not None:
-            _keep_count(connection, (paths.dataset, layer, layer), count, now)
+        key, path = (paths.dataset, layer, layer), getattr(paths, layer)
+        try:
+            if not _add_new_rows(connection, key, path, storage, now):
+                rows, version = _all_rows(path, storage)
+                _keep_count(connection, key, rows, now, version)
+        except TableNotFoundError:
+            continue  # not yet
+
+
+def _add_new_rows(
+    connection: psycopg.Connection,
+    key: tuple[str, str, str],
+    path: str,
+    storage: Mapping[str, str],
+    now: datetime,
+) -> bool:
+    """Add the rows of the commits since the last look; False when all must be counted."""
+    known = connection.execute(
+        "SELECT row_count, table_version FROM audit.table_rows WHERE dataset = %s AND layer = %s "
+        "AND table_name = %s AND table_version IS NOT NULL AND read_at > %s",
+        [*key, now - COUNT_AGAIN],
+    ).fetchone()
+    since = rows_since(path, storage, known[1]) if known else None
+    if known is None or since is None:
+        return False
+    connection.execute(
+        "UPDATE audit.table_rows SET row_count = %s, table_version = %s, counted_at = %s "
+        "WHERE dataset = %s AND layer = %s AND table_name = %s",
+        [known[0] + since[0], since[1], now, *key],
+    )
+    return True
 
 
 def record_gold_rows(connection: psycopg.Connection, dataset: Dataset, now: datetime) -> None:
@@ -106,26 +143,31 @@ def record_gold_rows(connection: psycopg.Connection, dataset: Dataset, now: date
         _keep_count(connection, (dataset.name, "gold", table), int(counted[0]) if counted else 0, now)
 
 
-def _keep_count(connection: psycopg.Connection, key: tuple[str, str, str], count: int, now: datetime) -> None:
+def _keep_count(
+    connection: psycopg.Connection,
+    key: tuple[str, str, str],
+    count: int,
+    now: datetime,
+    version: int | None = None,
+) -> None:
     connection.execute(
-        "INSERT INTO audit.table_rows (dataset, layer, table_name, row_count, counted_at) "
-        "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (dataset, layer, table_name) "
-        "DO UPDATE SET row_count = excluded.row_count, counted_at = excluded.counted_at",
-        [*key, count, now],
+        "INSERT INTO audit.table_rows "
+        "(dataset, layer, table_name, row_count, counted_at, table_version, read_at) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (dataset, layer, table_name) "
+        "DO UPDATE SET row_count = excluded.row_count, counted_at = excluded.counted_at, "
+        "table_version = excluded.table_version, read_at = excluded.read_at",
+        [*key, count, now, version, now],
     )
 
 
-def _lake_rows(path: str, storage: Mapping[str, str]) -> int | None:
+def _all_rows(path: str, storage: Mapping[str, str]) -> tuple[int, int]:
+    """A table's rows and version, from its whole log."""
     from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
 
-    try:
-        actions = DeltaTable(path, storage_options=dict(storage)).get_add_actions(flatten=True)
-        return sum(one or 0 for one in actions.column("num_records").to_pylist())
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError) as error:
-        raise ServiceUnavailable(f"{path} cannot be read ({type(error).__name__})") from None
+    with lake_reading(path, storage):
+        table = DeltaTable(path, storage_options=dict(storage))
+        actions = table.get_add_actions(flatten=True)
+        return sum(one or 0 for one in actions.column("num_records").to_pylist()), table.version()
 
 
 def record_samples(
@@ -176,24 +218,23 @@ def _newest_quarantined(path: str, storage: Mapping[str, str]) -> Iterator[Mappi
     """Rows of the newest data file: what a whole table holds is never read."""
     import pyarrow.compute as pc
     from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
+    from deltalake.exceptions import TableNotFoundError
 
     columns = ["topic", "partition", "offset", "quarantined_at", "verdict", "reasons", "value"]
     try:
-        table = DeltaTable(path, storage_options=dict(storage))
-        newest = max(
-            table.get_add_actions(flatten=True).column("max.quarantined_at").to_pylist(), default=None
-        )
-        if newest is None:
-            return
-        found = table.to_pyarrow_dataset().scanner(
-            columns=columns, filter=pc.field("quarantined_at") >= newest, batch_size=_READ_AT_ONCE
-        )
-        yield from found.head(_READ_AT_ONCE).to_pylist()
+        with lake_reading(path, storage):
+            table = DeltaTable(path, storage_options=dict(storage))
+            newest = max(
+                table.get_add_actions(flatten=True).column("max.quarantined_at").to_pylist(), default=None
+            )
+            if newest is None:
+                return
+            found = table.to_pyarrow_dataset().scanner(
+                columns=columns, filter=pc.field("quarantined_at") >= newest, batch_size=_READ_AT_ONCE
+            )
+            yield from found.head(_READ_AT_ONCE).to_pylist()
     except TableNotFoundError:
         return
-    except (DeltaError, OSError) as error:
-        raise ServiceUnavailable(f"{path} cannot be read ({type(error).__name__})") from None
 
 
 def shape(value: bytes | None, fields: Iterable[str]) -> dict[str, str]:

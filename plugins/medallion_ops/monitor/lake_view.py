@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from medallion_contracts.errors import ServiceUnavailable
 from medallion_ops.monitor.observation import Counts
+from medallion_store.delta_history import oldest_with_rows
+from medallion_store.lake_reading import lake_reading
 
-MOST_COMMITS = 1_000
-"""Commits of silver that are looked through for the oldest one not published."""
 FIRST_LOOK_BATCHES = 1_500
 """A monitor without a past starts with about a day of micro-batches."""
 
@@ -42,25 +41,25 @@ def ledger_news(path: str, storage: Mapping[str, str], after: int | None) -> Led
         after: sequence of the newest one known; None for about a day.
 
     Raises:
+        DamagedLog: a commit file of its log is cut short.
         ServiceUnavailable: the lake does not answer.
     """
     import pyarrow.compute as pc
     from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
+    from deltalake.exceptions import TableNotFoundError
 
     try:
-        table = DeltaTable(path, storage_options=dict(storage))
-        actions = table.get_add_actions(flatten=True)
-        newest = max((one for one in actions.column("max.sequence").to_pylist() if one), default=None)
-        if newest is None:
-            return LedgerNews()
-        # The newest row is always read: it holds the offsets.
-        start = min(newest - 1, max(after or 0, newest - FIRST_LOOK_BATCHES))
-        rows = table.to_pyarrow_dataset().to_table(filter=pc.field("sequence") > start).to_pylist()
+        with lake_reading(path, storage):
+            table = DeltaTable(path, storage_options=dict(storage))
+            actions = table.get_add_actions(flatten=True)
+            newest = max((one for one in actions.column("max.sequence").to_pylist() if one), default=None)
+            if newest is None:
+                return LedgerNews()
+            # The newest row is always read: it holds the offsets.
+            start = min(newest - 1, max(after or 0, newest - FIRST_LOOK_BATCHES))
+            rows = table.to_pyarrow_dataset().to_table(filter=pc.field("sequence") > start).to_pylist()
     except TableNotFoundError:
         return LedgerNews()
-    except (DeltaError, OSError) as error:
-        raise ServiceUnavailable(f"{path} cannot be read ({type(error).__name__})") from None
     last = max(rows, key=lambda row: row["sequence"])
     new = [row for row in rows if row["sequence"] > (after or 0)]
     return LedgerNews(
@@ -99,25 +98,7 @@ def oldest_pending(path: str, storage: Mapping[str, str], published: int | None)
         published: the silver version that gold shows; None before the first publication.
 
     Raises:
+        DamagedLog: a commit file of its log is cut short.
         ServiceUnavailable: the lake does not answer.
     """
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
-
-    try:
-        table = DeltaTable(path, storage_options=dict(storage))
-        count = table.version() - (-1 if published is None else published)
-        commits = table.history(min(count, MOST_COMMITS)) if count > 0 else []
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError) as error:
-        raise ServiceUnavailable(f"{path} cannot be read ({type(error).__name__})") from None
-    times = [entry["timestamp"] for entry in commits if _has_rows(entry)]
-    return datetime.fromtimestamp(min(times) / 1000, UTC) if times else None
-
-
-def _has_rows(entry: Mapping[str, Any]) -> bool:
-    if entry.get("operation") != "WRITE":
-        return False
-    rows = (entry.get("operationMetrics") or {}).get("numOutputRows")
-    return rows is None or int(rows) > 0
+    return oldest_with_rows(path, storage, -1 if published is None else published)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.model import INCARNATION, Dataset
 from medallion_ops.settings import LakeSettings
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.lake_reading import lake_reading
 from medallion_store.record_origin import Origin
 
 if TYPE_CHECKING:
@@ -158,19 +158,14 @@ class Quarantine:
     def _table(self, path: str) -> pa_dataset.Dataset | None:
         """The table as it is now; None before the stream made it."""
         from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError, TableNotFoundError
+        from deltalake.exceptions import TableNotFoundError
 
+        storage = delta_storage_options(self._lake.login)
         try:
-            return DeltaTable(
-                path, storage_options=delta_storage_options(self._lake.login)
-            ).to_pyarrow_dataset()
+            with lake_reading(path, storage):
+                return DeltaTable(path, storage_options=storage).to_pyarrow_dataset()
         except TableNotFoundError:
             return None
-        except (DeltaError, OSError) as error:
-            raise ServiceUnavailable(
-                f"{path} cannot be read ({type(error).__name__}): "
-                "check MEDALLION_LAKE_URI and MEDALLION_LAKE_AUTH"
-            ) from error
 
 
 def judged_of_try(judged: Iterable[Judged], run: str, attempt: int) -> int:

@@ -36,8 +36,8 @@ class Commit:
 class TableCommit:
     """One version of a table: when (UTC) and by whom (`label`) it was made, the rows it wrote, its new files.
 
-    `added` has for each file its path and the values of its partition, as the log has them; `info` is all
-    that the log says about the commit.
+    `added` has for each file its path and the values of its partition, as the log has them, `added_rows` is
+    how many rows they hold; `info` is all that the log says about the commit.
     """
 
     version: int
@@ -46,6 +46,7 @@ class TableCommit:
     rows: int
     added: tuple[tuple[str, Mapping[str, str | None]], ...]
     info: Mapping[str, Any] = field(default_factory=dict)
+    added_rows: int = 0
 
 
 def commit_properties(
@@ -88,8 +89,17 @@ def newest_commits(uri: str, access: LakeAccess, version: int) -> Iterator[Table
                 lines = content.readall().splitlines()
         except FileNotFoundError:
             return
-        yield _commit(version, [json.loads(line) for line in lines])
+        yield _commit(version, list(_whole_actions(lines)))
         version -= 1
+
+
+def _whole_actions(lines: Sequence[bytes]) -> Iterator[Mapping[str, Any]]:
+    """What a commit file says; of one that is cut short, up to there (`TableLog` refuses it)."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
 
 
 def _commit(version: int, actions: list[Mapping[str, Any]]) -> TableCommit:
@@ -102,4 +112,5 @@ def _commit(version: int, actions: list[Mapping[str, Any]]) -> TableCommit:
         int((info.get("operationMetrics") or {}).get("numOutputRows") or 0),
         tuple((unquote(add["path"]), add.get("partitionValues") or {}) for add in added),
         info,
+        sum(int(json.loads(add.get("stats") or "{}").get("numRecords") or 0) for add in added),
     )

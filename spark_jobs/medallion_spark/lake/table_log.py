@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileType, PyFileSystem
+
+from medallion_store.lake_reading import refuse_cut_commit
 
 LIST_AGAIN_SECONDS = 3600
 """After so long the log is listed, whatever its next commit: log cleanup could have removed that one."""
@@ -60,8 +63,18 @@ class TableLog:
         """The table as it is now; always the same object, until it is `reopen`ed.
 
         Raises:
+            DamagedLog: a commit file is cut short.
             TableNotFoundError: there is none.
         """
+        try:
+            return self._current()
+        except TableNotFoundError:
+            raise
+        except DeltaError:
+            refuse_cut_commit(self._uri, self._storage)
+            raise
+
+    def _current(self) -> DeltaTable:
         if self._table is None:
             self._table = DeltaTable(self._uri, storage_options=self._storage)
             self._listed = time.monotonic()

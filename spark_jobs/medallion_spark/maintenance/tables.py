@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 
 from medallion_spark.lake.commit_retry import retried
 from medallion_spark.lake.commits import newest_commits
-from medallion_spark.lake.table_log import COMMITS_KEPT
+from medallion_spark.lake.table_log import COMMITS_KEPT, TableLog
 from medallion_spark.maintenance.compaction import compact
 from medallion_spark.session.lake_access import LakeAccess
 from medallion_store.lake_login import delta_storage_options
@@ -70,13 +70,14 @@ def maintain_table(
         What was done; None when there is no such table yet.
 
     Raises:
+        DamagedLog: a commit file of the table's log is cut short.
         CommitFailedError: another writer was faster, five times in a row.
     """
     login = delta_storage_options(access.login)
     if not DeltaTable.is_deltatable(path, login):
         return None
     started = time.monotonic()
-    log = DeltaTable(path, storage_options=login)
+    log = TableLog(path, login).current()
     before = len(log.file_uris())
 
     def join_files() -> int:

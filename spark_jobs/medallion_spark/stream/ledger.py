@@ -211,13 +211,14 @@ class Ledger:
 
     def prepare(self) -> None:
         """Create the table unless it is there."""
-        DeltaTable.create(
-            self._path,
-            schema=LEDGER_SCHEMA,
-            mode="ignore",
-            configuration=_PROPERTIES,
-            storage_options=self._storage,
-        )
+        if not self.exists():
+            DeltaTable.create(
+                self._path,
+                schema=LEDGER_SCHEMA,
+                mode="ignore",
+                configuration=_PROPERTIES,
+                storage_options=self._storage,
+            )
         log = self._log()
         if set_properties(log, _PROPERTIES):
             self._table.reopen()

@@ -6,7 +6,8 @@ between them leaves behind:
 
 1. the batch under way is completed from bronze and the old query is fenced (see `recovery`): safe to repeat;
 2. the ledger gets a row without records: the new incarnation and where its log begins by now (what expired
-   there before was never ours), and what was lost with the old log. Once, by its transaction id. From here on the ledger knows the new log, so the next start finds nothing changed;
+   there before was never ours), and what was lost with the old log. Once, by its transaction id. From here on
+   the ledger knows the new log, so the next start finds nothing changed;
 3. the checkpoint is set aside. A start that finds it still there sees that its query is fenced, and the
    ledger's newest row an acceptance: it does this step again;
 4. both files are removed. A request that names a log that the ledger knows is removed at any start.

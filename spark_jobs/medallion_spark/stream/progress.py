@@ -50,13 +50,14 @@ class ProgressTable:
 
     def prepare(self) -> None:
         """Create the table unless it is there."""
-        DeltaTable.create(
-            self._path,
-            schema=PROGRESS_SCHEMA,
-            mode="ignore",
-            configuration=_PROPERTIES,
-            storage_options=self._storage,
-        )
+        if not self.exists():
+            DeltaTable.create(
+                self._path,
+                schema=PROGRESS_SCHEMA,
+                mode="ignore",
+                configuration=_PROPERTIES,
+                storage_options=self._storage,
+            )
         log = self._log.current()
         if set_properties(log, _PROPERTIES):
             self._log.reopen()

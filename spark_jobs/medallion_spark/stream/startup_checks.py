@@ -73,7 +73,8 @@ def _milliseconds(moment: datetime) -> datetime:
 def _is_commit(commit: TableCommit, name: str, kept: CommittedTable) -> bool:
     label = commit.label.split(":")  # as `LakeTable.append` writes it
     is_batch = label[:2] == [kept.query_id, name] and label[-2:-1] == [str(kept.batch_id)]
-    return is_batch and commit.rows == kept.rows
+    # Also the files themselves: a commit file may be cut short behind what it says of the commit.
+    return is_batch and commit.rows == kept.rows == commit.added_rows
 
 
 def is_rebuilt_after(table: LakeTable, moment: datetime) -> bool:
