@@ -2,8 +2,8 @@
 
 Files, each readable by its one reader only: `airflow.env`, shell assignments for Airflow's containers;
 `secrets.env`, KEY=VALUE for Spark jobs; a password file for each Postgres role, which Postgres's own first
-start reads. What exists stays as it is, so running this again changes nothing. Runs as root, to give the
-files away.
+start reads. What exists stays as it is, so running this again changes nothing; what the volume of an earlier
+version lacks (a login, a setting) is added. Runs as root, to give the files away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = Path("/run/medallion")
@@ -75,20 +76,36 @@ def main() -> None:
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
     }
-    _kept(FOLDER / "secrets.env", "".join(f"{name}={value}\n" for name, value in gold.items()))
-    _kept(FOLDER / "airflow.env", "".join(f"{name}='{value}'\n" for name, value in settings.items()))
-    _kept(FOLDER / "airflow_passwords.json", json.dumps(logins))
+    _complete(FOLDER / "secrets.env", {name: f"{name}={value}" for name, value in gold.items()})
+    _complete(FOLDER / "airflow.env", {name: f"{name}='{value}'" for name, value in settings.items()})
+    known = json.loads(_kept(FOLDER / "airflow_passwords.json", json.dumps(logins)))
+    if logins.keys() - known.keys():
+        _write(FOLDER / "airflow_passwords.json", json.dumps({**logins, **known}))
+
+
+def _complete(path: Path, lines: Mapping[str, str]) -> None:
+    """Add the lines, by the name they begin with, that a file lacks."""
+    known = path.read_text().splitlines() if path.exists() else []
+    there = {line.partition("=")[0] for line in known}
+    missing = [line for name, line in lines.items() if name not in there]
+    if missing:
+        _write(path, "".join(f"{line}\n" for line in [*known, *missing]))
 
 
 def _kept(path: Path, content: str, *, reader: int = OURS) -> str:
     """The file's content, which is `content` only when there was none."""
     if not path.exists():
-        draft = path.with_suffix(".draft")
-        draft.touch(mode=0o600)
-        draft.write_text(content)
-        os.chown(draft, reader, reader)
-        draft.replace(path)
+        _write(path, content, reader=reader)
     return path.read_text()
+
+
+def _write(path: Path, content: str, *, reader: int = OURS) -> None:
+    """Put a whole file in place, for its reader only."""
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(content)
+    os.chown(draft, reader, reader)
+    draft.replace(path)
 
 
 if __name__ == "__main__":

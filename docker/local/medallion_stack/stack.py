@@ -16,9 +16,11 @@ from medallion_contracts.errors import MedallionError, ServiceUnavailable, Setti
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.job_settings import JobSettings
+from medallion_ops.keep_settings import KeepSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import POOL as MONITOR_POOL
 from medallion_ops.monitor.settings import MonitorSettings
+from medallion_ops.page.settings import PageSettings
 from medallion_ops.settings import Settings, declarations, overridable
 from medallion_ops.watch.settings import WatchSettings
 from medallion_stack import layout
@@ -54,11 +56,12 @@ CHOICES = {
     "MEDALLION_CHURN_PASSWORD": "",
     "MEDALLION_ALERT_WEBHOOK": "",
     "MEDALLION_ALERT_WEBHOOK_FORMAT": "slack",
+    "MEDALLION_DATA_DOCS_URL": "",
     **{
         one.name: one.default or ""
-        for section in (LimitSettings, MonitorSettings, WatchSettings)
+        for section in (LimitSettings, MonitorSettings, WatchSettings, KeepSettings, PageSettings)
         for name, one in section.declarations()
-        if name != "canary_maildir"  # the stack's own sink
+        if name not in ("canary_maildir", "airflow_dsn")  # the stack's own sink and database
     },
     "MEDALLION_CANARY_TO": "canary@medallion.example",
     "MEDALLION_DATASETS": "",

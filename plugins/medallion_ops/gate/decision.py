@@ -108,9 +108,26 @@ def question_about(connection: psycopg.Connection, set_id: int) -> Question | No
     if shown != set_id:
         raise GoldError(
             f"run {written.run_id} asked about set {shown} before, and Airflow would show that question "
-            f"again for set {set_id}: let another run ask (airflow dags trigger {written.dataset}_gold)"
+            f"again for set {set_id}: the next run asks, or trigger one (airflow dags trigger "
+            f"{written.dataset}_gold)"
         )
     return Question(None if chosen is None else Decision(shown, _known(chosen), by, at, refused))
+
+
+def waits_since(connection: psycopg.Connection, dataset: str, now: datetime) -> datetime | None:
+    """When the question was asked that a person can still answer; None when there is none.
+
+    Args:
+        connection: to gold, as the writer.
+        dataset: its name.
+        now: UTC.
+    """
+    row = connection.execute(
+        "SELECT max(d.asked_at) FROM audit.decisions AS d JOIN staging.manifests AS m USING (set_id) "
+        "WHERE m.dataset = %s AND d.answered_at IS NULL AND d.asked_at > %s - interval '1 minute' * %s",
+        [dataset, now, DECISION_MINUTES],
+    ).fetchone()
+    return row[0] if row else None
 
 
 def was_asked(connection: psycopg.Connection, dataset: str, run_id: str) -> bool:

@@ -19,12 +19,13 @@ from medallion_ops.gate.decision import (
     DECISION_MINUTES,
     Decision,
     Option,
+    Question,
     answer,
     ask,
     options_for,
     question_about,
 )
-from medallion_ops.gate.episodes import note_question
+from medallion_ops.gate.episodes import forget_question, note_question
 from medallion_ops.gate.mails import in_markdown
 from medallion_ops.gold.tasks import decision_links, set_of_run
 from medallion_ops.settings import GoldSettings
@@ -94,11 +95,7 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
         self.options = [option.value for option in options_for(verdict, load_dataset(self.dataset))]
         self.subject = f"Gold of {self.dataset}: set {written.set_id} failed its checks. What now?"
         self.body = in_markdown(verdict, decision_links(written, verdict))
-        try:
-            with gold_connection(GoldSettings.from_environment().dsn) as connection:
-                asked = question_about(connection, written.set_id)
-        except GoldError as asked_before:
-            raise AirflowFailException(str(asked_before)) from asked_before
+        asked = self._question_about(written)
         if asked and asked.decision and self._is_retry(context):
             return self._follow(asked.decision, context)
         if asked and asked.decision is None:
@@ -111,6 +108,22 @@ class GateDecisionOperator(HITLOperator, BranchMixIn):
             # Airflow shows the question now; nobody is heard before this task instance waits.
             self._note_question(context, written, verdict)
             raise
+
+    def _question_about(self, written: Manifest) -> Question | None:
+        """What was asked about the set before.
+
+        Raises:
+            AirflowFailException: This run asked about another set: after a new write, or before Airflow's
+                tables were restored from a backup. The next run asks.
+        """
+        dsn = GoldSettings.from_environment().dsn
+        try:
+            with gold_connection(dsn) as connection:
+                return question_about(connection, written.set_id)
+        except GoldError as asked_before:
+            with gold_connection(dsn) as connection:
+                forget_question(connection, self.dataset)
+            raise AirflowFailException(str(asked_before)) from asked_before
 
     def _note_question(self, context: Context, written: Manifest, verdict: Verdict) -> None:
         with gold_connection(GoldSettings.from_environment().dsn) as connection:

@@ -18,7 +18,7 @@ from medallion_contracts.model import Dataset
 from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
 from medallion_ops.dataset_settings import datasets_that_run
-from medallion_ops.gate.decision import DECISION_MINUTES
+from medallion_ops.gate.decision import DECISION_MINUTES, waits_since
 from medallion_ops.migrations.runner import ensure_migrated
 from medallion_ops.monitor import host_view, incidents, lake_facts, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
@@ -194,12 +194,7 @@ def _keep_facts(
 def _gold(
     connection: psycopg.Connection, dataset: str, airflow: AirflowView | None, now: datetime
 ) -> GoldObservation:
-    asked = connection.execute(
-        "SELECT max(d.asked_at) FROM audit.decisions AS d JOIN staging.manifests AS m USING (set_id) "
-        "WHERE m.dataset = %s AND d.answered_at IS NULL AND d.asked_at > %s - interval '1 minute' * %s",
-        [dataset, now, DECISION_MINUTES],
-    ).fetchone()
-    question = asked[0] if asked else None
+    question = waits_since(connection, dataset, now)
     age = (now - question).total_seconds() if question else None
     started = airflow.running_since.get(f"{dataset}_gold") if airflow else None
     return GoldObservation(

@@ -110,6 +110,30 @@ def test_a_write_marked_as_done_in_a_run_that_has_published_before_is_no_new_set
         audit("customers", "run", JobSaid(None), written_by="write")
 
 
+def test_a_run_of_the_name_of_one_that_airflow_forgot_publishes_its_own_set(gold: GoldDatabase) -> None:
+    """Airflow's tables were restored from an older backup; the run was published, and comes again."""
+    before = gold.stage([version("A")], run_id="scheduled__10")
+    judged(gold, before)
+    tasks.publish("customers", "scheduled__10")
+    waiting = stage_blocked(gold, "scheduled__11", "tenure_in_range")
+    show_question(gold, "scheduled__11", waiting)
+
+    judged(gold, gold.stage([version("A", 1)], run_id="scheduled__10"))
+    assert tasks.publish("customers", "scheduled__10")["is_new"]
+    assert gold.query("SELECT run_id, set_id = %s FROM gold.publications ORDER BY 1, 2", [before]) == [
+        ("scheduled__10", False),
+        ("scheduled__10", True),
+    ]
+    assert tasks.report("customers", "scheduled__10")["publication_id"] == 2
+    again = stage_blocked(gold, "scheduled__11", "tenure_in_range")
+    assert next_task("scheduled__11") == "decide", "gold has been published since"
+    with psycopg.connect(gold.dsn) as connection:
+        ask(connection, again.set_id, "another task", options_for(again, DATASET))
+        decision = answer(connection, "another task", Option.ANYWAY, "grace", NOON)
+    assert decision.refused is None
+    assert tasks.publish("customers", "scheduled__11")["is_new"]
+
+
 def next_task(run_id: str, *, ask: bool = False) -> str:
     """Where a run goes after its audit."""
     return tasks.branch_on_gate_result(

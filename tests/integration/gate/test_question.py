@@ -13,8 +13,9 @@ from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput, Task
 
 from medallion_contracts.model import Severity
 from medallion_ops.gate.decision import Option, answer
+from medallion_ops.gate.episodes import is_question_due
 from medallion_ops.gate.question import GateDecisionOperator
-from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
+from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict, verdict_of_set
 from staged_sets import NOON, GoldDatabase, version
 
 RUN = "run"
@@ -40,8 +41,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return told
 
 
-def stage_failing(gold: GoldDatabase) -> int:
-    set_id = gold.stage([version("B", tenure=1201)])
+def stage_failing(gold: GoldDatabase, run_id: str = RUN) -> int:
+    set_id = gold.stage([version("B", tenure=1201)], run_id=run_id)
     finding = Finding(
         "customers", "tenure_in_range", "expect", "A rule.", Severity.CRITICAL, True, False, 2, 1
     )
@@ -165,3 +166,21 @@ def test_a_run_whose_set_was_written_again_after_it_asked_fails_and_says_what_to
 
     with pytest.raises(AirflowFailException, match="airflow dags trigger customers_gold"):
         ask(ThisTask())
+    set_id = stage_failing(gold, run_id="next")
+    with psycopg.connect(gold.dsn) as connection:
+        verdict = verdict_of_set(connection, set_id)
+        assert verdict
+        assert is_question_due(connection, "customers", verdict, None, "next"), "as the message says"
+
+
+def test_a_run_that_airflow_forgot_does_not_answer_for_one_of_its_name(
+    gold: GoldDatabase, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's tables were restored from an older backup: it makes the same run again."""
+    stage_failing(gold)
+    answered(gold, Option.WITHOUT_FAILING_ROWS, monkeypatch)
+    stage_failing(gold)
+
+    with pytest.raises(AirflowFailException, match="the next run asks"):
+        ask(ThisTask())
+    assert gold.value("SELECT count(*) FROM audit.rejected_rows") == 0

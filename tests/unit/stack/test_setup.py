@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import SettingsError
+from medallion_ops.settings import declarations
 from medallion_stack import bootstrap, layout
 from medallion_stack.ports import LOOPBACK, is_free
 from medallion_stack.process import ProcessTable
-from medallion_stack.stack import SECRET_SETTINGS, Stack
+from medallion_stack.stack import CHOICES, SECRET_SETTINGS, Stack
 from medallion_stack.state import State, write_private
 
 STACK = layout.PROJECT / "docker/local/stack.py"
@@ -220,3 +221,14 @@ def test_limits_of_the_monitor_and_the_watcher_reach_the_stack_and_secrets_are_n
     with pytest.raises(SettingsError, match="WATCH_PING is not what") as refused:
         Stack.of(state).up()
     assert "5ecret" not in str(refused.value)
+
+
+def test_every_setting_of_the_platform_is_handed_on_by_the_local_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_METRICS_TOKEN", "token")
+    settings = Stack.of(State(tmp_path)).airflow.settings
+    own = ("MEDALLION_KAFKA_", "MEDALLION_LAKE_")  # its broker and its folder need no login
+    names = {one.name for _, one in declarations() if not one.name.startswith(own)}
+    assert names <= {*settings, *CHOICES}, "a setting that the stack does not hand on has no effect there"
+    assert settings["MEDALLION_METRICS_TOKEN"] == "token"
