@@ -180,7 +180,13 @@ def _whole_state(path: str, storage_options: Mapping[str, str], published: Publi
 
     table = DeltaTable(path, storage_options=dict(storage_options))
     version, log = table.version(), _Log(path, storage_options)
-    missing = _FIRST_LOOK if published is None else version - published.to_version
+    there = log.commit_id(published.to_version) if published else None
+    if published is None:
+        missing = _FIRST_LOOK
+    elif there is None or published.commit_id not in (None, there):
+        missing = 0  # all of silver is to be read, whatever came since
+    else:
+        missing = version - published.to_version
     return SilverState(
         table_id=str(table.metadata().id),
         version=version,
@@ -188,7 +194,7 @@ def _whole_state(path: str, storage_options: Mapping[str, str], published: Publi
             _commit(entry["version"], entry) for entry in (table.history(missing) if missing > 0 else [])
         ),
         commit_id=log.commit_id(version),
-        published_commit_id=log.commit_id(published.to_version) if published else None,
+        published_commit_id=there,
     )
 
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -75,14 +76,23 @@ def _locked(folder: Path) -> Iterator[None]:
         deadline = time.monotonic() + LOCK_SECONDS
         while not _try_lock(handle, lock):
             if time.monotonic() > deadline:
-                raise ServiceUnavailable(
-                    f"{lock} is held by another process for {LOCK_SECONDS} s: one that was stopped in the "
-                    "middle of a write; let it go on or end it (`fuser` names it)"
-                )
+                raise ServiceUnavailable(_held(lock))
             time.sleep(_LOCK_LOOK_SECONDS)
+        os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _held(lock: Path) -> str:
+    """What to tell of a lock that another process does not give back, which it has named in the file."""
+    words = lock.read_text(errors="replace").splitlines()[:1]
+    pid, _, host = words[0].partition(" ") if words else ("", "", "")
+    who = f"process {pid} on {host}" if pid.isdecimal() and host else "another process (`fuser` names it)"
+    return (
+        f"{lock} has been held for {LOCK_SECONDS} s by {who}: it was stopped in the middle of a write; let it "
+        "go on (`kill -CONT`) or end it (`kill -9`), the write is then as a whole there or not"
+    )
 
 
 def _try_lock(handle: int, lock: Path) -> bool:

@@ -25,8 +25,15 @@ COMMITS_KEPT = timedelta(days=7)
 
 
 def log_kept(duration: timedelta) -> dict[str, str]:
-    """The table property that lets log cleanup remove what is older, in whole days."""
-    return {"delta.logRetentionDuration": f"interval {duration.days} days"}
+    """The table properties that let maintenance alone remove commits that are older, in whole days.
+
+    What makes a checkpoint would otherwise clean up too (delta-rs's OPTIMIZE whatever it is told, and Spark),
+    and with that the commit that gold goes on from.
+    """
+    return {
+        "delta.logRetentionDuration": f"interval {duration.days} days",
+        "delta.enableExpiredLogCleanup": "false",
+    }
 
 
 def set_properties(log: DeltaTable, wanted: Mapping[str, str]) -> bool:
@@ -35,7 +42,7 @@ def set_properties(log: DeltaTable, wanted: Mapping[str, str]) -> bool:
         name: value for name, value in wanted.items() if log.metadata().configuration.get(name) != value
     }
     if missing:
-        log.alter.set_table_properties(missing)
+        log.alter.set_table_properties(missing, post_commithook_properties=WITHOUT_CLEANUP)
     return bool(missing)
 
 

@@ -134,7 +134,7 @@ class LakeTable:
             raise StreamError(f"{self.path}: the contract changed the type of {', '.join(other)}: {_REBUILD}")
         new = [field_ for name, field_ in wanted.items() if name not in there]
         if new:
-            log.alter.add_columns(new)
+            log.alter.add_columns(new, post_commithook_properties=WITHOUT_CLEANUP)
             self._log.reopen()
         if set_properties(log, self.configuration):
             self._log.reopen()

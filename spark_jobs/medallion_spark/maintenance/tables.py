@@ -103,7 +103,7 @@ def maintain_table(
         )
         deleted = len(gone)
     if kept is None or kept < COMMITS_KEPT:
-        # The stream leaves this to us: it lists all of the log. The changes after the version stay readable.
+        # Nothing else does (see `log_kept`). The changes after the version stay readable.
         log.cleanup_metadata()
     return TableMaintenance(
         table=path,

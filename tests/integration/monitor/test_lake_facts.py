@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.loader import load_dataset
@@ -94,6 +94,48 @@ def test_a_look_copies_new_batches_counts_and_masked_examples_and_twice_is_once(
     assert [offset for offset, _ in samples] == [2, 3, 4], "the newest few of a reason"
     assert "7731" not in str(samples)
     assert "qmark" not in str(samples).lower()
+
+
+def test_rows_are_counted_on_from_the_last_look_and_all_of_them_once_a_day(
+    gold: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = LakePaths(str(tmp_path), "customers")
+    reads = 0
+    count_all = lake_facts._all_rows
+
+    def counted(*arguments: Any) -> tuple[int, int]:
+        nonlocal reads
+        reads += 1
+        return count_all(*arguments)
+
+    monkeypatch.setattr(lake_facts, "_all_rows", counted)
+
+    def append(*offsets: int) -> None:
+        table = pa.Table.from_pylist(
+            [quarantined(offset, b"") for offset in offsets], schema=QUARANTINE_SCHEMA
+        )
+        write_deltalake(paths.quarantine, table, mode="append")
+
+    def look(minutes: int) -> tuple[int, int]:
+        """The rows as they are known after a look, and how often all were counted."""
+        with psycopg.connect(gold) as connection:
+            lake_facts.record_lake_rows(connection, paths, {}, NOW + timedelta(minutes=minutes))
+        [(count, at)] = rows(gold, "SELECT row_count, counted_at FROM audit.table_rows")
+        assert at == NOW + timedelta(minutes=minutes)
+        return count, reads
+
+    append(1, 2)
+    assert look(0) == (2, 1)
+    append(3)
+    append(4, 5)
+    assert look(2) == look(4) == (5, 1), "the commits since tell"
+    DeltaTable(paths.quarantine).optimize.compact()
+    assert look(6) == (5, 1), "the same rows in another file"
+    DeltaTable(paths.quarantine).delete('"offset" = 1')
+    assert look(8) == (4, 2), "rows went: all are counted"
+    append(6)
+    assert look(10) == (5, 2)
+    assert look(24 * 60 + 8) == (5, 3)
 
 
 def test_a_record_is_shown_by_the_shape_of_the_contracts_fields_alone() -> None:

@@ -51,11 +51,6 @@ class Restored:
         )
         assert done.returncode == 0, done.stderr[-3000:]
 
-    def move_away(self, *parts: str) -> None:
-        """What the README says to move away."""
-        for part in parts:
-            shutil.rmtree(getattr(self.paths, part))
-
 
 def nothing(_: Restored) -> tuple[str, ...]:
     return ()
@@ -70,14 +65,8 @@ def by_recovery(_: Restored) -> tuple[str, ...]:
     return (RECOVER,)
 
 
-def without_checkpoint(lake: Restored) -> tuple[str, ...]:
-    lake.move_away("checkpoint")
-    return (RECOVER,)
-
-
-def after_bronze(lake: Restored) -> tuple[str, ...]:
+def by_rebuild_and_recovery(lake: Restored) -> tuple[str, ...]:
     lake.rebuild()
-    lake.move_away("ledger", "checkpoint")
     return (RECOVER,)
 
 
@@ -89,9 +78,10 @@ CASES: tuple[tuple[str, bool, Remedy], ...] = (
     ("quarantine", True, by_rebuild),
     ("ledger", False, by_recovery),
     ("ledger", True, by_recovery),
-    ("checkpoint", False, without_checkpoint),
-    ("bronze", True, after_bronze),
-    ("checkpoint", True, without_checkpoint),
+    ("ledger", True, by_recovery),
+    ("checkpoint", False, by_recovery),
+    ("checkpoint", True, by_recovery),
+    ("bronze", True, by_rebuild_and_recovery),
 )
 """A part that is gone (False) or older (True), and the README's remedy; it gives the driver's arguments."""
 
