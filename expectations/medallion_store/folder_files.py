@@ -90,8 +90,8 @@ def _held(lock: Path) -> str:
     pid, _, host = words[0].partition(" ") if words else ("", "", "")
     who = f"process {pid} on {host}" if pid.isdecimal() and host else "another process (`fuser` names it)"
     return (
-        f"{lock} has been held for {LOCK_SECONDS} s by {who}: it was stopped in the middle of a write; let it "
-        "go on (`kill -CONT`) or end it (`kill -9`), the write is then as a whole there or not"
+        f"{lock} has been held for {LOCK_SECONDS} s by {who}: it was stopped in the middle of a write; let "
+        "it go on (`kill -CONT`) or end it (`kill -9`), the write is then as a whole there or not"
     )
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,11 @@ from medallion_contracts.errors import ParameterError, ServiceUnavailable, Sourc
 from medallion_contracts.loader import dataset_names
 from medallion_ops.alerts.failures import mail_failure, mail_unfinished_run
 from medallion_ops.dag_defaults import OWNER, TAG
+from medallion_ops.monitor.limits import Limits
+from medallion_ops.monitor.look import _must_run
+from medallion_ops.monitor.observation import Observation
+from medallion_ops.monitor.rules import problems
+from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.task_start import refuse_unknown
 
 from .conftest import DAGS
@@ -201,6 +206,16 @@ def test_parameters_are_described_and_checked(dag_bag: DagBag) -> None:
             where = f"{dag_id}: parameter {name}"
             assert param.description, f"{where}: describe it, the form shows that"
             assert "type" in param.schema or "enum" in param.schema, f"{where}: give its JSON schema type"
+
+
+def test_a_dag_that_runs_by_itself_is_missed_by_the_monitor_while_it_is_paused(dag_bag: DagBag) -> None:
+    scheduled = {dag_id: dag for dag_id, dag in dag_bag.dags.items() if dag.schedule is not None}
+    by_itself = {dag_id for dag_id, dag in scheduled.items() if dag.is_paused_upon_creation is False}
+    assert by_itself == {"lake_maintenance", "platform_monitor"}
+    must_run = _must_run(dataset_names())
+    assert by_itself <= set(must_run), "Airflow keeps a pause from before the DAG started by itself"
+    seen = Observation(datetime(2026, 11, 28, tzinfo=UTC), paused_dags=tuple(by_itself))
+    assert {one.subject for one in problems(seen, Limits({}, MonitorSettings()))} == by_itself
 
 
 def test_parsing_loads_nothing_heavy() -> None:
