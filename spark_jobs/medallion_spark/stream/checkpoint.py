@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -37,7 +38,11 @@ class CheckpointFolder:
     def __init__(self, spark: SparkSession, path: str) -> None:
         self._path = path
         self._jvm: Any = spark._jvm
-        self._system: Any = self._at("").getFileSystem(spark._jsc.hadoopConfiguration())
+        self._conf: Any = spark._jsc.hadoopConfiguration()
+
+    @cached_property
+    def _system(self) -> Any:
+        return self._at("").getFileSystem(self._conf)
 
     def read(self) -> Checkpoint | None:
         """None when there is no checkpoint."""
@@ -49,10 +54,18 @@ class CheckpointFolder:
             query_id=str(json.loads(metadata)["id"]),
             planned=planned,
             finished=finished,
-            planned_ends=self._offsets(f"offsets/{planned}"),
-            finished_ends=self._offsets(f"offsets/{finished}"),
-            start=self._offsets("sources/0/0"),
+            planned_ends=self.ends(planned) or {},
+            finished_ends=self.ends(finished) or {},
+            start=self.start() or {},
         )
+
+    def ends(self, batch_id: int | None) -> Offsets | None:
+        """Where a batch was planned to end; None when the checkpoint does not say (any more)."""
+        return self._offsets(f"offsets/{batch_id}")
+
+    def start(self) -> Offsets | None:
+        """Where the query began; None until Spark has written that down."""
+        return self._offsets("sources/0/0")
 
     def set_aside(self, reason: str) -> str:
         """Move the checkpoint beside its place; gives where it is now. Nothing is there: nothing happens."""
@@ -83,15 +96,19 @@ class CheckpointFolder:
         finally:
             stream.close()
 
-    def _offsets(self, name: str) -> dict[Partition, int]:
+    def _offsets(self, name: str) -> dict[Partition, int] | None:
         """The last line of the file: topics, each with its partitions; what is cut short says nothing."""
         lines = (self._content(name) or "").strip().splitlines()
         try:
-            content = json.loads(lines[-1]) if lines else {}
-            return {
-                (topic, int(number)): int(offset)
-                for topic, partitions in content.items()
-                for number, offset in partitions.items()
-            }
+            content = json.loads(lines[-1]) if lines else None
+            return (
+                None
+                if content is None
+                else {
+                    (topic, int(number)): int(offset)
+                    for topic, partitions in content.items()
+                    for number, offset in partitions.items()
+                }
+            )
         except (ValueError, AttributeError):
-            return {}
+            return None

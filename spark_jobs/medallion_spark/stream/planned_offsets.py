@@ -5,12 +5,11 @@ Spark writes `offsets/N` before batch N runs and keeps to it, whatever happens t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from pyspark.sql import SparkSession
 
+from medallion_spark.stream.checkpoint import CheckpointFolder, Offsets
 from medallion_spark.stream.topic_log import Where
 
 Plan = Mapping[Where, range]
@@ -26,10 +25,8 @@ class PlannedOffsets:
     """
 
     def __init__(self, spark: SparkSession, checkpoint: str) -> None:
-        self._jvm: Any = spark._jvm
-        self._conf = spark._jsc.hadoopConfiguration()
-        self._checkpoint = checkpoint
-        self._newest: tuple[int, dict[Where, int]] | None = None
+        self._checkpoint = CheckpointFolder(spark, checkpoint)
+        self._newest: tuple[int, Offsets] | None = None
 
     def plan(self, batch_id: int, known: Collection[Where]) -> Plan | None:
         """The plan of a batch.
@@ -42,7 +39,7 @@ class PlannedOffsets:
         Returns:
             None when the checkpoint does not have it (any more).
         """
-        until, start = self._offsets(f"offsets/{batch_id}"), self._start(batch_id)
+        until, start = self._checkpoint.ends(batch_id), self._start(batch_id)
         if until is None or start is None:
             return None
         self._newest = batch_id, until
@@ -50,26 +47,8 @@ class PlannedOffsets:
             start = {where: offset for where, offset in start.items() if where in known}
         return {where: range(start.get(where, 0), stop) for where, stop in until.items()}
 
-    def _start(self, batch_id: int) -> dict[Where, int] | None:
+    def _start(self, batch_id: int) -> Offsets | None:
         """Where the batch before ends: read already, as a rule."""
         if self._newest is not None and self._newest[0] == batch_id - 1:
             return self._newest[1]
-        return self._offsets(f"offsets/{batch_id - 1}" if batch_id else "sources/0/0")
-
-    def _offsets(self, name: str) -> dict[Where, int] | None:
-        """Offsets by partition, the last line of a file of the checkpoint."""
-        path = self._jvm.org.apache.hadoop.fs.Path(f"{self._checkpoint}/{name}")
-        system = path.getFileSystem(self._conf)
-        if not system.exists(path):
-            return None
-        stream = system.open(path)
-        try:
-            text = bytes(stream.readAllBytes()).decode()
-        finally:
-            stream.close()
-        topics = json.loads(text.rstrip().rpartition("\n")[2])
-        return {
-            (topic, int(partition)): int(offset)
-            for topic, offsets in topics.items()
-            for partition, offset in offsets.items()
-        }
+        return self._checkpoint.ends(batch_id - 1) if batch_id else self._checkpoint.start()

@@ -1,7 +1,4 @@
-"""What the broker says of the topics' logs: where they begin and end, what it serves of them, what it keeps.
-
-Asked through the clients of Spark's own JVM: they log in as Spark's source does.
-"""
+"""What the broker says of the topics' logs: where they begin and end, what it serves, what it keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +12,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_spark.stream.source import READ_COMMITTED, KafkaAccess, client_options
+from medallion_spark.stream.kafka_clients import KafkaClients
+from medallion_spark.stream.source import KafkaAccess
 
 logger = logging.getLogger(__name__)
 
@@ -86,42 +84,36 @@ class BrokerLog:
     """
 
     def __init__(self, spark: SparkSession, kafka: KafkaAccess) -> None:
-        self._jvm: Any = spark._jvm
-        self._kafka = kafka
-        self._admin_client: Any = None
+        self._clients = KafkaClients(spark, kafka)
         self._consumer_client: Any = None
 
     def starts(self, topic: str) -> dict[int, int]:
         """See TopicLog."""
-        found = self._offsets([topic], self._kafka_package.clients.admin.OffsetSpec.earliest())
+        found = self._clients.offsets(self._partitions([topic]), "earliest")
         return {partition: offset for (_, partition), offset in found.items()}
 
     def held_back(self, topics: Iterable[str]) -> dict[Where, HeldBack]:
         """The partitions in which an open transaction keeps records from being read."""
-        names = list(topics)
-        latest = self._kafka_package.clients.admin.OffsetSpec.latest
+        partitions = self._partitions(topics)
         # In this order: what is written in between is not taken for held back.
-        ends = self._offsets(names, latest())
-        stable = self._offsets(names, latest(), committed=True)
-        return {
-            where: HeldBack(stable[where], end)
-            for where, end in ends.items()
-            if where in stable and stable[where] < end
-        }
+        ends = self._clients.offsets(partitions, "latest")
+        stable = self._clients.offsets(partitions, "latest", committed=True)
+        return {where: HeldBack(stable[where], end) for where, end in ends.items() if stable[where] < end}
 
     def retention(self, topic: str) -> Retention | None:
         """What the topic keeps; None where the broker does not say."""
-        resource_class = self._kafka_package.common.config.ConfigResource
+        resource_class = self._clients.package.common.config.ConfigResource
         resource = resource_class(resource_class.Type.TOPIC, topic)
         try:
-            config = self._admin.describeConfigs(self._list([resource])).all().get().get(resource)
-            values = {
-                name: str(config.get(name).value())
-                for name in ("cleanup.policy", "retention.ms", "retention.bytes")
-                if config.get(name) is not None
-            }
-        except Py4JJavaError as error:
-            logger.warning("the broker does not say what it keeps of %s: %s", topic, _reason(error))
+            with self._clients.admin() as admin:
+                config = admin.describeConfigs(self._clients.list_of([resource])).all().get().get(resource)
+                values = {
+                    name: str(config.get(name).value())
+                    for name in ("cleanup.policy", "retention.ms", "retention.bytes")
+                    if config.get(name) is not None
+                }
+        except ServiceUnavailable as error:
+            logger.warning("what the broker keeps of %s is not known: %s", topic, error)
             return None
         cleanup = frozenset(word.strip() for word in values.get("cleanup.policy", "delete").split(","))
         return Retention(cleanup, int(values.get("retention.ms", -1)), int(values.get("retention.bytes", -1)))
@@ -139,19 +131,20 @@ class BrokerLog:
         """
         if not offsets:
             return None
-        partition = self._kafka_package.common.TopicPartition(*where)
-        try:
-            self._consumer.assign(self._list([partition]))
-            self._consumer.seek(partition, offsets.start)
-            return self._pass_over(partition, offsets)
-        except Py4JJavaError as error:
-            if error.java_exception.getClass().getSimpleName() == "OffsetOutOfRangeException":
-                raise LogStartMoved from error
-            raise self._unavailable(error) from error
+        partition = self._clients.partition(where)
+        with self._clients.failures_named():
+            try:
+                self._consumer.assign(self._clients.list_of([partition]))
+                self._consumer.seek(partition, offsets.start)
+                return self._pass_over(partition, offsets)
+            except Py4JJavaError as error:
+                if error.java_exception.getClass().getSimpleName() == "OffsetOutOfRangeException":
+                    raise LogStartMoved from error
+                raise
 
     def _pass_over(self, partition: Any, offsets: range) -> int | None:
         position, moved_at = offsets.start, time.monotonic()
-        patience = self._jvm.java.time.Duration.ofMillis(POLL_MILLISECONDS)
+        patience = self._clients.duration(POLL_MILLISECONDS)
         while position < offsets.stop:
             served = self._consumer.poll(patience).iterator()
             if served.hasNext():
@@ -162,7 +155,7 @@ class BrokerLog:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > PROGRESS_SECONDS:
                 raise ServiceUnavailable(
-                    f"the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) serves nothing of "
+                    f"the broker at {self._clients.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) serves nothing of "
                     f"{partition.toString()} from offset {position} on, although its log goes on: look at "
                     "the broker's state and its replicas"
                 )
@@ -170,84 +163,29 @@ class BrokerLog:
 
     def close(self) -> None:
         """End the connections."""
-        for client in (self._consumer_client, self._admin_client):
-            if client is not None:
-                client.close(self._jvm.java.time.Duration.ZERO)
-        self._consumer_client = self._admin_client = None
+        if self._consumer_client is not None:
+            self._consumer_client.close(self._clients.duration(0))
+            self._consumer_client = None
+        self._clients.close()
 
-    def _offsets(self, topics: Iterable[str], spec: Any, *, committed: bool = False) -> dict[Where, int]:
-        levels = self._kafka_package.common.IsolationLevel
-        level = levels.READ_COMMITTED if committed else levels.READ_UNCOMMITTED
-        options = self._kafka_package.clients.admin.ListOffsetsOptions(level)
-        wanted = self._jvm.java.util.HashMap()
-        try:
-            described = self._admin.describeTopics(self._list(topics)).allTopicNames().get()
-            for topic in described.values():
-                for info in topic.partitions():
-                    where = self._kafka_package.common.TopicPartition(topic.name(), info.partition())
-                    wanted.put(where, spec)
-            found = self._admin.listOffsets(wanted, options).all().get()
-        except Py4JJavaError as error:
-            raise self._unavailable(error) from error
-        return {
-            (entry.getKey().topic(), int(entry.getKey().partition())): int(entry.getValue().offset())
-            for entry in found.entrySet()
-        }
-
-    def _unavailable(self, error: Py4JJavaError) -> ServiceUnavailable:
-        return ServiceUnavailable(
-            f"the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) does not answer: "
-            f"{_reason(error)}"
-        )
-
-    @property
-    def _kafka_package(self) -> Any:
-        return self._jvm.org.apache.kafka
-
-    @property
-    def _admin(self) -> Any:
-        if self._admin_client is None:
-            self._admin_client = self._kafka_package.clients.admin.Admin.create(self._properties({}))
-        return self._admin_client
+    def _partitions(self, topics: Iterable[str]) -> list[Where]:
+        with self._clients.admin() as admin:
+            described = admin.describeTopics(self._clients.list_of(topics)).allTopicNames().get()
+            return [
+                (str(topic.name()), int(info.partition()))
+                for topic in described.values()
+                for info in topic.partitions()
+            ]
 
     @property
     def _consumer(self) -> Any:
         if self._consumer_client is None:
-            bytes_only = "org.apache.kafka.common.serialization.ByteArrayDeserializer"
-            self._consumer_client = self._kafka_package.clients.consumer.KafkaConsumer(
-                self._properties(
-                    {
-                        **READ_COMMITTED,
-                        "auto.offset.reset": "none",
-                        "enable.auto.commit": "false",
-                        "max.poll.records": "1",
-                        # Behind a marker at the log's end nothing comes: there is nothing to wait for.
-                        "fetch.max.wait.ms": "10",
-                        "max.partition.fetch.bytes": str(FETCH_BYTES),
-                        "key.deserializer": bytes_only,
-                        "value.deserializer": bytes_only,
-                    }
-                )
+            self._consumer_client = self._clients.consumer(
+                {
+                    "auto.offset.reset": "none",
+                    # Behind a marker at the log's end nothing comes: there is nothing to wait for.
+                    "fetch.max.wait.ms": "10",
+                    "max.partition.fetch.bytes": str(FETCH_BYTES),
+                }
             )
         return self._consumer_client
-
-    def _properties(self, more: Mapping[str, str]) -> Any:
-        properties = self._jvm.java.util.Properties()
-        for name, value in {**client_options(self._kafka), **more}.items():
-            properties.setProperty(name, value)
-        return properties
-
-    def _list(self, values: Iterable[Any]) -> Any:
-        found = self._jvm.java.util.ArrayList()
-        for value in values:
-            found.add(value)
-        return found
-
-
-def _reason(error: Py4JJavaError) -> str:
-    """Class and first line of what the client said; an ExecutionException only wraps it."""
-    cause = error.java_exception
-    while cause.getCause() is not None:
-        cause = cause.getCause()
-    lines = str(cause.getMessage() or "").splitlines() or [""]
-    return f"{cause.getClass().getSimpleName()} {lines[0][:200]}".strip()
