@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from medallion_spark.lake.commit_retry import retried
 from medallion_spark.lake.commits import newest_commits
@@ -73,20 +73,17 @@ def maintain_table(
         DamagedLog: a commit file of the table's log is cut short.
         CommitFailedError: another writer was faster, five times in a row.
     """
-    login = delta_storage_options(access.login)
-    if not DeltaTable.is_deltatable(path, login):
-        return None
     started = time.monotonic()
-    log = TableLog(path, login).current()
-    before = len(log.file_uris())
-
-    def join_files() -> int:
-        log.update_incremental()  # again after a conflict
-        return compact(log, now)
-
-    compacted, attempts = retried(join_files, path)
-    log.update_incremental()
-    after = len(log.file_uris())
+    table = TableLog(path, delta_storage_options(access.login))
+    try:
+        log = table.current()
+    except TableNotFoundError:
+        return None
+    before = log.get_add_actions().num_rows
+    # Each look at the log lists it: only what was changed is looked at again.
+    compacted, attempts = retried(lambda: compact(table.current(), now), path)
+    log = table.current()
+    after = log.get_add_actions().num_rows
     kept = _kept_age(access, path, keep_from_version, now)
     deleted, skipped = 0, None
     hours = math.ceil(max(retention, kept or retention) / timedelta(hours=1))
