@@ -163,7 +163,9 @@ def test_a_run_that_asked_about_one_set_does_not_ask_about_another(gold: GoldDat
 
     with (
         psycopg.connect(gold.dsn) as connection,
-        pytest.raises(GoldError, match=f"asked about set {shown} before.* for set {newer}: let another run"),
+        pytest.raises(
+            GoldError, match=f"asked about set {shown} before.* for set {newer}: the next run asks"
+        ),
     ):
         question_about(connection, newer)
 
