@@ -1,4 +1,4 @@
-"""A lake of one year of minutes costs what a lake of one week does: in time, in memory, in files looked at."""
+"""A lake of one year of minutes costs what a lake of one week does: in time, memory, files looked at."""
 
 from __future__ import annotations
 
