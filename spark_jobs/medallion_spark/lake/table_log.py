@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 
+import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
@@ -89,6 +90,28 @@ class TableLog:
             self._table.update_incremental()
             self._listed = time.monotonic()
         return self._table
+
+    def exists(self) -> bool:
+        """Whether there is such a table; its log is not read."""
+        return bool(DeltaTable.is_deltatable(self._uri, self._storage))
+
+    def ensure(self, schema: pa.Schema, properties: Mapping[str, str]) -> None:
+        """Create the table unless it is there, and bring its properties forward.
+
+        Args:
+            schema: of a new table.
+            properties: that it is to have.
+        """
+        if not self.exists():
+            DeltaTable.create(
+                self._uri,
+                schema=schema,
+                mode="ignore",
+                configuration=dict(properties),
+                storage_options=self._storage,
+            )
+        if set_properties(self.current(), properties):
+            self.reopen()
 
     def reopen(self) -> None:
         """Read the log from its last checkpoint when it is asked for next."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
-from medallion_spark.lake.table_log import WITHOUT_CLEANUP, TableLog, log_kept, set_properties
+from medallion_spark.lake.table_log import WITHOUT_CLEANUP, TableLog, log_kept
 from medallion_spark.stream.last_records import LastRecord
 
 _PROPERTIES = log_kept(timedelta(days=2))  # rows are read, single commits are not
@@ -203,7 +203,7 @@ class Ledger:
 
     def exists(self) -> bool:
         """Whether there is such a table."""
-        return bool(DeltaTable.is_deltatable(self._path, self._storage))
+        return self._table.exists()
 
     def has_rows(self) -> bool:
         """Whether a batch was ever done."""
@@ -211,17 +211,7 @@ class Ledger:
 
     def prepare(self) -> None:
         """Create the table unless it is there."""
-        if not self.exists():
-            DeltaTable.create(
-                self._path,
-                schema=LEDGER_SCHEMA,
-                mode="ignore",
-                configuration=_PROPERTIES,
-                storage_options=self._storage,
-            )
-        log = self._log()
-        if set_properties(log, _PROPERTIES):
-            self._table.reopen()
+        self._table.ensure(LEDGER_SCHEMA, _PROPERTIES)
 
     def last_batch(self, query_id: str) -> int | None:
         """The newest batch of the query that is in the ledger."""

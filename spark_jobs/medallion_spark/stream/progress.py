@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
-from medallion_spark.lake.table_log import WITHOUT_CLEANUP, TableLog, log_kept, set_properties
+from medallion_spark.lake.table_log import WITHOUT_CLEANUP, TableLog, log_kept
 from medallion_spark.stream.topic_log import HeldBack, Where
 
 _PROPERTIES = log_kept(timedelta(days=2))  # rows are read, single commits are not
@@ -36,7 +36,6 @@ class ProgressTable:
 
     def __init__(self, path: str, storage: Mapping[str, str]) -> None:
         self._path = path
-        self._storage = dict(storage)
         self._log = TableLog(path, storage)
 
     @property
@@ -46,21 +45,11 @@ class ProgressTable:
 
     def exists(self) -> bool:
         """Whether there is such a table."""
-        return bool(DeltaTable.is_deltatable(self._path, self._storage))
+        return self._log.exists()
 
     def prepare(self) -> None:
         """Create the table unless it is there."""
-        if not self.exists():
-            DeltaTable.create(
-                self._path,
-                schema=PROGRESS_SCHEMA,
-                mode="ignore",
-                configuration=_PROPERTIES,
-                storage_options=self._storage,
-            )
-        log = self._log.current()
-        if set_properties(log, _PROPERTIES):
-            self._log.reopen()
+        self._log.ensure(PROGRESS_SCHEMA, _PROPERTIES)
 
     def append(self, progress: Mapping[str, Any], held_back: Mapping[Where, HeldBack]) -> None:
         """Add one StreamingQueryProgress.
