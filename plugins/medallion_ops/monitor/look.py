@@ -83,14 +83,14 @@ def look(settings: Settings, now: datetime | None = None) -> list[Problem]:
     now = now or datetime.now(UTC)
     failed = _Unreachable()
     names = datasets_that_run()
-    ensure_migrated(settings.gold.dsn, map(load_dataset, names))
-    airflow: AirflowView | None = None
-    with failed.part("Airflow's API"):
-        airflow = airflow_view(_must_run(names), [f"{name}_gold" for name in names])
     known, datasets = [], []
     for name in names:
         with failed.part(f"the contracts of {name}"):
             known.append(load_dataset(name))
+    ensure_migrated(settings.gold.dsn, known)
+    airflow: AirflowView | None = None
+    with failed.part("Airflow's API"):
+        airflow = airflow_view(_must_run(names), [f"{name}_gold" for name in names])
     with gold_connection(settings.gold.dsn) as connection:
         for dataset in known:
             datasets.append(_observe(connection, settings, dataset, airflow, failed, now))
