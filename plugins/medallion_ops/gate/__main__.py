@@ -1,4 +1,4 @@
-"""Entry point of the gate: a process of its own, as importing Great Expectations costs 9 s and 300 MB."""
+"""Entry point of the gate: a process of its own, as importing Great Expectations costs seconds and 200 MB."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from medallion_contracts.errors import MedallionError, StaleStaging
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import add_dataset_argument
+from medallion_ops.gate.lean_import import import_lean
 from medallion_ops.settings import GoldSettings
 
 EXIT_STALE = 3
@@ -36,9 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = GoldSettings.from_environment()
         dataset = load_dataset(options.dataset)
-        from medallion_ops.gate.audit import (
-            audit_set,
-        )  # late: --help and bad settings need no Great Expectations
+        import_lean()
+        # Late: --help and bad settings need no Great Expectations.
+        from medallion_ops.gate.audit import audit_set
 
         verdict = audit_set(settings.dsn, dataset, options.set_id, settings.data_docs_dir)
     except MedallionError as error:
