@@ -32,7 +32,7 @@ DOC = """
 
 **Healthy**: a run an hour, green. With nothing new in silver it ends after `check_new`, within seconds.
 
-1. `migrate` brings the gold database forward, `check_new` asks Delta's log whether there is anything to do.
+1. `check_new` brings the gold database forward and asks Delta's log whether there is anything to do.
 2. `write` (Spark) computes candidate rows for everything the increment touches, into `staging` tables.
 3. `audit` judges them with Great Expectations; `notify` mails what is new about failed expectations.
 4. `publish` makes gold equal to the candidates in one transaction. Readers see the old state until then.
@@ -91,7 +91,6 @@ def gold_dag(dataset: str) -> None:
     ):
         of_dataset, write_set = {"dataset": dataset}, partial(write_job, dataset)
 
-        migrate = PythonOperator(task_id="migrate", python_callable=gold.migrate_gold, op_kwargs=of_dataset)
         check_new = ShortCircuitOperator(
             task_id="check_new", python_callable=gold.has_pending_changes, op_kwargs=of_dataset
         )
@@ -147,7 +146,7 @@ def gold_dag(dataset: str) -> None:
         report = PythonOperator(task_id="report", python_callable=gold.report, op_kwargs=of_dataset)
         retrigger_run = RetriggerRunOperator(task_id="retrigger_run", dataset=dataset)
 
-        migrate >> check_new >> write >> audit >> [notify, verdict]
+        check_new >> write >> audit >> [notify, verdict]
         verdict >> [publish, decide, keep_blocked]
         decide >> [publish, keep_blocked, exclude_failing_rows]
         exclude_failing_rows >> restage >> re_audit >> publish >> report

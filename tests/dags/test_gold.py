@@ -24,7 +24,6 @@ def dag(dag_bag: DagBag) -> Any:
 
 def test_edges(dag: Any) -> None:
     assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
-        "migrate": ["check_new"],
         "check_new": ["write"],
         "write": ["audit"],
         "audit": ["notify", "retrigger_run", "verdict"],

@@ -71,9 +71,14 @@ def migrate_gold(dataset: str) -> list[str]:
 
 
 def has_pending_changes(dataset: str, params: Mapping[str, Any]) -> bool:
-    """Whether there is anything to write, asked from Delta's log and Postgres, without a JVM."""
+    """Whether there is anything to write, asked from Delta's log and Postgres, without a JVM.
+
+    The gold database is brought forward before.
+    """
     from medallion_ops.gold.pending_changes import next_write
 
+    for done in migrate_gold(dataset):
+        log.info("migrated: %s", done)
     if params["full"]:
         log.info("a full write was asked for")
         return True
