@@ -70,7 +70,7 @@ drill: setup  ## the full rounds of the other tests
 	@$(PYTEST) tests -m full --ignore tests/fault --ignore tests/bench -s --timeout 3600
 
 .PHONY: bench
-bench: bench-stream bench-gold  ## all measurements, as ratios of one run
+bench: bench-stream bench-gold bench-user  ## all measurements, as ratios of one run
 
 .PHONY: bench-stream
 bench-stream: setup  ## the streaming job against the plain medallion and the bare limit
@@ -79,6 +79,10 @@ bench-stream: setup  ## the streaming job against the plain medallion and the ba
 .PHONY: bench-gold
 bench-gold: setup  ## load, gate and publish against the usual ways
 	@$(PYTEST) tests/bench -k gold -m bench -s --timeout 7200
+
+.PHONY: bench-user
+bench-user: setup  ## what a user waits for, in a stack of its own: demo, hour, replay, a killed driver
+	@$(PYTEST) tests/bench/test_user_waits.py -m bench -s --timeout 7200
 
 .PHONY: format
 format: setup  ## let ruff repair format and lint

@@ -26,6 +26,24 @@ class Task:
     state: str | None
 
 
+@dataclass(frozen=True)
+class TaskTimes:
+    """When a task of a run began and ended; None: it did not (yet)."""
+
+    task_id: str
+    started: str | None
+    ended: str | None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When a run was triggered and ended (None: not yet), and its tasks in the order of their starts."""
+
+    triggered: str
+    ended: str | None
+    tasks: tuple[TaskTimes, ...]
+
+
 class AirflowClient:
     """A logged-in client; logs in again before its token ends."""
 
@@ -98,6 +116,16 @@ class AirflowClient:
         """The run's tasks, in the order they were started."""
         found = self._get(f"{_run(dag_id, run_id)}/taskInstances?order_by=start_date&limit=100")
         return [Task(task["task_id"], task["state"]) for task in found["task_instances"]]
+
+    def timeline(self, dag_id: str, run_id: str) -> Timeline:
+        """What a run's time was spent on; times are ISO 8601, UTC."""
+        run = self._get(_run(dag_id, run_id))
+        found = self._get(f"{_run(dag_id, run_id)}/taskInstances?order_by=start_date&limit=100")
+        tasks = (
+            TaskTimes(task["task_id"], task["start_date"], task["end_date"])
+            for task in found["task_instances"]
+        )
+        return Timeline(run["run_after"], run["end_date"], tuple(tasks))
 
     def dag_ids(self) -> list[str]:
         """Every DAG there is."""
