@@ -7,6 +7,9 @@ import json
 import logging
 import os
 import sys
+from contextlib import ExitStack
+
+from pyspark.sql import SparkSession
 
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import load_dataset
@@ -14,8 +17,9 @@ from medallion_spark.gold.stage_candidates import Request, stage_candidates
 from medallion_spark.gold.transforms import transforms_of
 from medallion_spark.session.executor_watch import ended_without_executors
 from medallion_spark.session.lake_access import add_lake_arguments, lake_access
-from medallion_spark.session.spark_session import open_session
+from medallion_spark.session.spark_session import IN_DRIVER, open_session
 from medallion_store.parent_process import end_with_parent
+from medallion_store.refresh_plan import Plan
 from medallion_store.release import add_release_argument, refuse_other_release
 
 
@@ -39,6 +43,13 @@ def main() -> int:
     group.add_argument(
         "--full", action="store_true", help="compute all of gold from all of silver, whatever is new"
     )
+    group.add_argument(
+        "--local-rows",
+        type=int,
+        default=0,
+        help="up to so many rows of silver the work is done in this process' JVM, whatever the master is "
+        "(default: none)",
+    )
     arguments = parser.parse_args()
     end_with_parent()  # of spark-submit: a killed task must leave no driver beside its next try
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -47,13 +58,25 @@ def main() -> int:
         refuse_other_release(arguments.release)
         dataset, lake = load_dataset(arguments.dataset), lake_access(arguments)
         transforms_of(dataset)  # what is wrong with its module is said before anything is started
-        spark = open_session(f"{arguments.dataset}_gold", lake)
-        try:
-            with ended_without_executors(spark):
-                request = Request(dataset, lake, arguments.run_id, arguments.churn_source, arguments.full)
-                report = stage_candidates(spark, request)
-        finally:
-            spark.stop()
+        request = Request(
+            dataset,
+            lake,
+            arguments.run_id,
+            arguments.churn_source,
+            full=arguments.full,
+            few_rows=arguments.local_rows,
+        )
+        with ExitStack() as stack:
+
+            def session(plan: Plan) -> SparkSession:
+                stack.close()  # a session before, if there is one
+                is_small = plan.rows is not None and plan.rows <= arguments.local_rows
+                spark = open_session(f"{arguments.dataset}_gold", lake, IN_DRIVER if is_small else None)
+                stack.callback(spark.stop)
+                stack.enter_context(ended_without_executors(spark))
+                return spark
+
+            report = stage_candidates(session, request)
     except MedallionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from medallion_store.lake_reading import lake_reading
 from medallion_store.refresh_plan import Commit, Published, SilverState
@@ -117,6 +118,33 @@ def _added_rows(content: bytes) -> int | None:
     except (ValueError, KeyError, TypeError):
         return None
     return rows if actions else None
+
+
+def added_files(path: str, storage_options: Mapping[str, str], after: int, to: int) -> list[str] | None:
+    """Files with the rows that the versions after one up to another appended, relative to the table.
+
+    Args:
+        path: of the table.
+        storage_options: how to log in to the lake; empty for a folder.
+        after: the version before the first.
+        to: the last version.
+
+    Returns:
+        None where a commit is no longer there, or names files in a way that takes more than reading them.
+    """
+    log = _Log(path, storage_options)
+    added: list[str] = []
+    for version in range(after + 1, to + 1):
+        content = log.commit(version)
+        if content is None:
+            return None
+        actions = [json.loads(line) for line in content.splitlines()]
+        for file in (action["add"] for action in actions if "add" in action):
+            if file.get("deletionVector") or "://" in file["path"]:
+                return None
+            if file.get("dataChange", True):
+                added.append(unquote(file["path"]))
+    return added
 
 
 class _Log:

@@ -141,7 +141,8 @@ class SilverState:
 class Plan:
     """The answer: silver versions after `from_version` up to `to_version`, and why.
 
-    `commit_id` is the identity of silver's commit `to_version`.
+    `commit_id` is the identity of silver's commit `to_version`, `rows` the number of silver's rows to read,
+    None where its log does not tell.
     """
 
     kind: RefreshKind
@@ -149,6 +150,7 @@ class Plan:
     to_version: int
     reason: str
     commit_id: str | None = None
+    rows: int | None = None
 
 
 def plan(
@@ -177,7 +179,20 @@ def plan(
         published, silver, contract_hash, frozenset(excluded), labels or LabelSnapshot(), source_version
     )
     last = published.to_version if published else None
-    return Plan(kind, last, silver.version, reason, silver.commit_id)
+    rows = _rows(silver.commits, None if kind is RefreshKind.FULL else last, silver.version)
+    if published is not None and labels is not None and source_version != labels.source_version:
+        rows = None  # customers with other labels come to them
+    return Plan(kind, last, silver.version, reason, silver.commit_id, rows)
+
+
+def _rows(commits: Iterable[Commit], after: int | None, to: int) -> int | None:
+    """Rows that the versions after one (None: all) up to another wrote; None where one does not tell."""
+    wanted = range(0 if after is None else after + 1, to + 1)
+    known = {commit.version: commit for commit in commits}
+    if any(version not in known or not known[version].keeps_earlier_rows for version in wanted):
+        return None
+    written = [known[version].rows for version in wanted if known[version].adds_rows]
+    return None if None in written else sum(filter(None, written))
 
 
 def _kind(

@@ -237,6 +237,13 @@ class GoldSettings(f.Section):
     churn_password: Secret | None = f.setting(
         "CHURN_PASSWORD", f.secret, "password to a JDBC address; in the secrets file too"
     )
+    local_rows: int = f.setting(
+        "GOLD_LOCAL_ROWS",
+        partial(f.whole_number, at_least=0, at_most=1_000_000),
+        "up to so many new rows of silver the hour's job works in its driver, without the cluster; 0: never",
+        default="60000",
+        example="0",
+    )
     data_docs_dir: Path | None = f.setting(
         "DATA_DOCS_DIR", f.absolute_path, "folder for the gate's Data Docs", example="/srv/data_docs"
     )

@@ -54,7 +54,7 @@ class User:
     def __post_init__(self) -> None:
         self.airflow = AirflowClient.of(self.stack.airflow.settings)
         self.paths = LakePaths(self.stack.airflow.settings["MEDALLION_LAKE_URI"], "customers")
-        self.lake = LakeView(self.paths.root)
+        self.lake = LakeView(self.paths.root, "customers")
 
     def send(self, *arguments: str) -> None:
         """Send events, and wait for their verdicts."""
@@ -140,7 +140,7 @@ def seconds_between(earlier: str, later: str) -> float:
 
 
 def test_demo(user: User, keep: Keep) -> None:
-    outcome = demo.run(user.stack)
+    outcome = demo.run(user.stack, "customers")
     assert outcome.gold_state == "success"
     [(first_event,)] = user.query("SELECT extract(epoch FROM min(_enqueued_at)) FROM gold.customers")
     [(published,)] = user.query("SELECT extract(epoch FROM min(published_at)) FROM gold.publications")

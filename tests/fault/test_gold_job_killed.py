@@ -48,6 +48,7 @@ class GoldJob:
     runs: GoldRuns
     folder: Path
     master: str = "local[2]"
+    local_rows: int = 0
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self) -> subprocess.Popen[str]:
@@ -78,6 +79,7 @@ class GoldJob:
                 str(layout.PROJECT / "spark_jobs" / "silver_to_gold.py"),
                 f"--lake-uri={self.runs.lake}",
                 "--run-id=run",
+                f"--local-rows={self.local_rows}",
             ],
             env={
                 **os.environ,
@@ -164,7 +166,9 @@ def test_the_checker_sees_a_lost_and_a_doubled_row(job: GoldJob) -> None:
     assert job.runs.gold()["segment_hourly"] != gold_of(VERSIONS)["segment_hourly"]
 
 
-def test_the_job_killed_in_the_middle_of_copy(job: GoldJob) -> None:
+@pytest.mark.parametrize("local_rows", [0, 100_000], ids=["many", "few"])
+def test_the_job_killed_in_the_middle_of_copy(job: GoldJob, local_rows: int) -> None:
+    job.local_rows = local_rows
     job.runs.query(HOLD)
     dying = job.start()
     job.await_copy(dying)

@@ -54,6 +54,7 @@ def gold_job(settings: Settings, dataset: str, *, run_id: str, full: bool = Fals
         *_lake(settings.lake, dataset),
         *_option("--run-id", run_id),
         *_option("--churn-source", settings.gold.churn_source),
+        *_option("--local-rows", settings.gold.local_rows),
         *(["--full"] if full else []),
     ]
     return SparkJob(

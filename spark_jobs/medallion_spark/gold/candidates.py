@@ -18,12 +18,17 @@ from medallion_store.staging_sets import staged_tables
 log = logging.getLogger(__name__)
 
 
-def copy_tables(frames: dict[str, DataFrame], dataset: Dataset, set_id: int) -> dict[str, int]:
-    """Copy frames into the staging tables of their names; gives the rows by name."""
+def copy_tables(
+    frames: dict[str, DataFrame], dataset: Dataset, set_id: int, *, few: bool = False
+) -> dict[str, int]:
+    """Copy frames into the staging tables of their names; gives the rows by name.
+
+    `few` rows are copied by the driver, see `copy_in`.
+    """
     staged_columns, rows = staged_tables(dataset), {}
     for name, frame in frames.items():
         started = time.monotonic()
-        rows[name] = copy_in(frame, set_id, name, staged_columns[name])
+        rows[name] = copy_in(frame, set_id, name, staged_columns[name], few=few)
         log.info(
             "staging.%s: %s rows in %.1f s",
             staging_name(set_id, name),
@@ -33,7 +38,9 @@ def copy_tables(frames: dict[str, DataFrame], dataset: Dataset, set_id: int) -> 
     return rows
 
 
-def fetch_labels(spark: SparkSession, dataset: Dataset, touched: str | None = None) -> DataFrame | None:
+def fetch_labels(
+    spark: SparkSession, dataset: Dataset, touched: str | None = None, *, few: bool = False
+) -> DataFrame | None:
     """The key and the label of all entities, or of those in a staged list (its quoted name).
 
     None where the dataset has no label.
@@ -49,7 +56,7 @@ def fetch_labels(spark: SparkSession, dataset: Dataset, touched: str | None = No
     )
     if touched is not None:
         query += f" AND l.key IN (SELECT {quoted(key.name)}::text FROM {touched})"
-    labels = fetch(spark, query, Table("labels", "", (key, label), (key.name,), (), (), (), ""))
+    labels = fetch(spark, query, Table("labels", "", (key, label), (key.name,), (), (), (), ""), few=few)
     # The source's keys are text, whatever the entity's are: one that is no such key is no one's.
     kind = spark_schema(dataset.events)[dataset.key].dataType
     return labels.withColumn(key.name, F.col(key.name).try_cast(kind))

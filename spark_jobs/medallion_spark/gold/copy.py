@@ -30,8 +30,10 @@ _AS_CSV = "(FORMAT csv, ENCODING 'UTF8')"
 """Arrow's bytes are UTF-8, whatever encoding the session has."""
 
 
-def copy_in(frame: DataFrame, set_id: int, name: str, staged: Sequence[Column]) -> int:
-    """Copy a frame into the staging table `name` of a set, from the executors; returns the rows Spark had.
+def copy_in(frame: DataFrame, set_id: int, name: str, staged: Sequence[Column], *, few: bool = False) -> int:
+    """Copy a frame into the staging table `name` of a set; returns the rows Spark had.
+
+    Rows go there from the executors; `few` of them by the driver, so that no Python worker has to start.
 
     A task's rows and its line in staging.copies are one transaction. Crash points: a task that dies before
     the commit leaves nothing and runs again; one that dies after it, or a speculative twin (it waits for the
@@ -45,6 +47,10 @@ def copy_in(frame: DataFrame, set_id: int, name: str, staged: Sequence[Column]) 
         yield _copy_partition(batches, set_id, name, statement)
 
     rendered = frame.select(*(_rendered(column) for column in staged))
+    if few:
+        return int(
+            _copy_partition(rendered.toArrow().to_batches(), set_id, name, statement)["rows"][0].as_py()
+        )
     return sum(row["rows"] for row in rendered.mapInArrow(copy, _COPIED).collect())
 
 
@@ -111,12 +117,12 @@ def _rendered(column: Column) -> SparkColumn:
     return F.concat(F.lit("{"), F.array_join(quoted_entries, ","), F.lit("}")).alias(column.name)
 
 
-def fetch(spark: SparkSession, query: str, table: Table) -> DataFrame:
+def fetch(spark: SparkSession, query: str, table: Table, *, few: bool = False) -> DataFrame:
     """The result of a query, in one partition, with the columns and types of `table`.
 
-    The query is read by COPY TO on an executor; a retried task reads it again, which is the same rows as
-    long as nobody publishes, and a publication in between makes the set stale anyway. Its joins are look-ups
-    of staged rows.
+    The query is read by COPY TO on an executor, or `few` rows by the driver, now. A retried task reads
+    it again, which is the same rows as long as nobody publishes, and a publication in between makes the set
+    stale anyway. Its joins are look-ups of staged rows.
     """
     selected = ", ".join(
         f"array_to_json({quoted(c.name)})::text AS {quoted(c.name)}"
@@ -139,7 +145,10 @@ def fetch(spark: SparkSession, query: str, table: Table) -> DataFrame:
             for f in types
         ]
     )
-    raw = spark.range(1, numPartitions=1).mapInArrow(read, read_types)
+    if few:
+        raw = spark.createDataFrame(pa.Table.from_batches(_read(statement, schema), schema), read_types)
+    else:
+        raw = spark.range(1, numPartitions=1).mapInArrow(read, read_types)
     return raw.select(
         *(
             F.from_json(f.name, "array<string>").alias(f.name)

@@ -84,8 +84,12 @@ def refresh(
     set_id: int,
     source: str | None,
     source_version: str | None,
+    *,
+    few_rows: int = 0,
 ) -> Snapshot:
     """Take the source's labels into gold if they changed; returns the snapshot in force after that.
+
+    Up to `few_rows` labels go through the driver alone, see `copy_in`.
 
     Crash points: the snapshot is replaced in one transaction; what of it reaches gold is decided by
     comparing it with the published features, so a run that dies after this line loses nothing. A source that
@@ -109,7 +113,7 @@ def refresh(
     if fingerprint == stored.fingerprint:
         _record(connected, dataset, fresh)
     else:
-        _replace(connected, dataset, set_id, labels, fresh)
+        _replace(connected, dataset, set_id, labels, fresh, few=count <= few_rows)
     log.info("enrichment: %s has %s labels", shown, f"{count:,}")
     return fresh
 
@@ -214,11 +218,18 @@ def stored_snapshot(connected: psycopg.Connection, dataset: Dataset) -> Snapshot
 
 
 def _replace(
-    connected: psycopg.Connection, dataset: Dataset, set_id: int, labels: DataFrame, fresh: Snapshot
+    connected: psycopg.Connection,
+    dataset: Dataset,
+    set_id: int,
+    labels: DataFrame,
+    fresh: Snapshot,
+    *,
+    few: bool,
 ) -> None:
     table = quoted(STAGING, staging_name(set_id, LABELS))
     connected.execute(create_staging(staging_name(set_id, LABELS), _STAGED).encode())
-    copy_in(labels.groupBy("key").agg(F.first("label").alias("label")), set_id, LABELS, _STAGED)
+    by_key = labels.groupBy("key").agg(F.first("label").alias("label"))
+    copy_in(by_key, set_id, LABELS, _STAGED, few=few)
     with connected.transaction():
         connected.execute(
             "INSERT INTO gold.enrichment_snapshots (dataset) VALUES (%s) ON CONFLICT DO NOTHING",

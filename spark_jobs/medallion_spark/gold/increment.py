@@ -30,6 +30,8 @@ from medallion_spark.gold.copy import copy_in, fetch
 from medallion_spark.gold.published_versions import kept_columns, kept_query
 from medallion_spark.gold.touched_aggregates import TouchedAggregates
 from medallion_spark.gold.transforms import GoldTransforms
+from medallion_spark.session.lake_access import LakeAccess
+from medallion_spark.session.step_times import StepTimes
 from medallion_store.refresh_plan import Plan, Published, RefreshKind
 from medallion_store.rejected_rows import RejectedRow
 
@@ -45,6 +47,13 @@ class Inputs:
     silver_table_id: str
     published: Published | None
     rejected: tuple[RejectedRow, ...]
+    lake: LakeAccess
+    few_rows: int
+
+    @property
+    def has_few(self) -> bool:
+        """Whether there are so few new rows that the driver alone reads them."""
+        return self.plan.rows is not None and self.plan.rows <= self.few_rows
 
     @property
     def in_force(self) -> list[RejectedRow]:
@@ -75,6 +84,7 @@ class Increment:
         gold: what the dataset declares.
         inputs: what is published and what is new.
         set_id: the set to fill.
+        steps: the job's stopwatch.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class Increment:
         gold: GoldTransforms,
         inputs: Inputs,
         set_id: int,
+        steps: StepTimes,
     ) -> None:
         self._spark = spark
         self._connected = connected
@@ -92,6 +103,8 @@ class Increment:
         self._history = version_table(gold.dataset)
         self._inputs = inputs
         self._set_id = set_id
+        self._steps = steps
+        self._few = False
         self._scopes = {scope.name: scope for scope in scopes(gold.dataset)}
 
     def copy(self, snapshot: enrichment.Snapshot) -> dict[str, int]:
@@ -100,10 +113,13 @@ class Increment:
         Raises:
             ChangesGone: the increment cannot be told apart any more; nothing has been staged.
         """
-        changes = silver_changes.materialize(self._changes)
+        # Few rows were read when they were asked for, and are in memory.
+        changes = self._changes() if self._inputs.has_few else silver_changes.materialize(self._changes)
+        self._steps.end("increment")
         try:
             self._stage_touched(changes, snapshot)
             self._refuse_unknown_entities()
+            self._steps.end("touched")
             return self._copy_candidates(changes) | {name: self._count(name) for name in self._scopes}
         finally:
             changes.unpersist()
@@ -113,29 +129,30 @@ class Increment:
             self._spark,
             kept_query(self._gold, self._history, self._table(TOUCHED), self._table(VERSIONS)),
             kept_columns(self._gold, self._history),
+            few=self._few,
         )
         with_history_facts = versions.with_history_beside(
             changes, versions.versions_of_history(kept, self._gold), self._gold
         ).persist()
         try:
-            labels = fetch_labels(self._spark, self._dataset, self._table(TOUCHED))
+            labels = fetch_labels(self._spark, self._dataset, self._table(TOUCHED), few=self._few)
             frames = versions.version_tables(with_history_facts, self._gold, labels)
-            copied = copy_tables(frames, self._dataset, self._set_id)
+            copied = copy_tables(frames, self._dataset, self._set_id, few=self._few)
         finally:
             with_history_facts.unpersist()
+        self._steps.end("tables")
         for name in copied:
             self._execute(f"ANALYZE {self._table(name)}")
-        return copied | TouchedAggregates(self._connected, self._dataset, self._set_id).stage()
+        copied |= TouchedAggregates(self._connected, self._dataset, self._set_id).stage()
+        self._steps.end("aggregates")
+        return copied
 
     def _changes(self) -> DataFrame:
         """Versions that gold does not have yet: those of new silver versions, and those released."""
         inputs, decided = self._inputs, self._inputs.plan
         new: DataFrame | None = None
         if decided.from_version is not None and decided.from_version < decided.to_version:
-            new = silver_changes.read_changes(
-                self._spark, inputs.silver_path, decided.from_version, decided.to_version
-            )
-            new = self._let_in(new)
+            new = self._let_in(self._new_rows(decided.from_version, decided.to_version))
         released = [row for row in inputs.changed_rejections if not row.in_force]
         if not released and new is not None:
             return new
@@ -148,6 +165,13 @@ class Increment:
         if new is None:
             return again
         return new.unionByName(again).dropDuplicates([self._dataset.key, self._dataset.event_time])
+
+    def _new_rows(self, after: int, to: int) -> DataFrame:
+        spark, inputs = self._spark, self._inputs
+        if inputs.has_few:
+            path = inputs.silver_path
+            return silver_changes.read_few_changes(spark, inputs.lake, path, self._dataset, after, to)
+        return silver_changes.read_changes(spark, inputs.silver_path, after, to)
 
     def _let_in(self, silver: DataFrame) -> DataFrame:
         return silver_changes.exclude_rejected(
@@ -164,7 +188,7 @@ class Increment:
         dataset, scope, key = self._dataset, self._scopes[VERSIONS], quoted(self._dataset.key)
         start = scope.column_names[1]
         listed = changes.select(dataset.key, F.col(dataset.event_time).alias(start)).distinct()
-        copied = copy_in(listed, self._set_id, VERSIONS, scope.columns)
+        copied = copy_in(listed, self._set_id, VERSIONS, scope.columns, few=self._inputs.has_few)
         gone = [row for row in self._inputs.changed_rejections if row.in_force]
         rejected = self._execute(
             f"INSERT INTO {self._table(VERSIONS)} ({columns(scope.column_names)}) "
@@ -176,6 +200,8 @@ class Increment:
             f"INSERT INTO {self._table(TOUCHED)} ({key}) SELECT DISTINCT {key} FROM {self._table(VERSIONS)}"
         )
         relabelled = self._touch_relabelled(snapshot)
+        # Whatever the increment is: other labels may touch every entity.
+        self._few = rejected + copied + touched + relabelled <= self._inputs.few_rows
         for name in (VERSIONS, TOUCHED):
             self._execute(f"ANALYZE {self._table(name)}")
         log.info(

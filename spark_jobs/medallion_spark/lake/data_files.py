@@ -100,7 +100,7 @@ def read_data_files(
             for number in batch.column(0).to_pylist():
                 with folder.open_input_file(paths[number]) as content:
                     for rows in _rows_of(content, columns):
-                        whole = _complete(rows, schema)
+                        whole = in_columns_of(rows, schema)
                         if with_file_number:
                             whole = whole.append_column(
                                 FILE_NUMBER, pa.repeat(pa.scalar(number, pa.int32()), len(whole))
@@ -123,7 +123,8 @@ def _rows_of(content: pa.NativeFile, columns: Sequence[str]) -> Iterator[pa.Reco
         yield from file.iter_batches(batch_size=size, row_groups=[number], columns=there)
 
 
-def _complete(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def in_columns_of(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows in a schema's columns; null where they lack one."""
     names = set(rows.schema.names)
     arrays = [
         rows.column(field.name).cast(field.type) if field.name in names else pa.nulls(len(rows), field.type)

@@ -56,6 +56,17 @@ _SETTINGS = {
     "spark.sql.ui.retainedExecutions": "50",
 }
 
+IN_DRIVER = {
+    # One JVM instead of two that load and compile the same classes on the same cores.
+    "spark.master": "local[2]",
+    "spark.ui.enabled": "false",
+    # Of a few thousand rows: compiling a plan takes longer than interpreting it.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
+"""Settings of a job with few rows: it works in its driver, and asks the cluster for nothing."""
+
 
 def open_session(name: str, lake: LakeAccess, settings: dict[str, str] | None = None) -> SparkSession:
     """The session of a job, logged in to the lake, with at least one executor to work on.

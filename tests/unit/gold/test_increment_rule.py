@@ -153,3 +153,32 @@ def test_delta_spells_its_history_in_two_ways() -> None:
     by_spark = Commit.from_history(5, "WRITE", {"mode": "Append"}, {"numOutputRows": "10"})
     by_delta_rs = Commit.from_history(5, "WRITE", {"mode": "Append"}, {"num_added_rows": 10})
     assert by_spark == by_delta_rs == Commit(5, "WRITE", "Append", 10)
+
+
+@pytest.mark.parametrize(
+    ("commits", "rows"),
+    [
+        ((APPEND, APPEND), 20),
+        ((APPEND, Commit(0, "OPTIMIZE", None, 500), Commit(0, "WRITE", "Append", 0)), 10),
+        ((APPEND, Commit(0, "STREAMING UPDATE", "Append", None)), None),
+    ],
+    ids=["appends", "files moved", "a commit that does not tell"],
+)
+def test_a_plan_tells_how_many_rows_there_are_to_read(commits: tuple[Commit, ...], rows: int | None) -> None:
+    assert plan(PUBLISHED, silver(*commits), "contract").rows == rows
+
+
+def test_a_first_publication_tells_the_rows_of_a_silver_whose_whole_history_is_known() -> None:
+    history = (Commit(0, "CREATE TABLE", None, None), replace(APPEND, version=1), replace(APPEND, version=2))
+    assert plan(None, SilverState("silver-1", 2, history), "contract").rows == 20
+    assert plan(None, SilverState("silver-1", 2, history[1:]), "contract").rows is None
+
+
+@pytest.mark.parametrize(
+    ("contract", "source_version"), [("another contract", None), ("contract", "sha256:new")]
+)
+def test_what_touches_more_than_the_new_rows_does_not_tell_a_number(
+    contract: str, source_version: str | None
+) -> None:
+    found = plan(PUBLISHED, silver(APPEND), contract, labels=LabelSnapshot(), source_version=source_version)
+    assert found.rows is None
