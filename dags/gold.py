@@ -49,7 +49,7 @@ An answer counts only for the set shown. Only the first of several runs that fai
 trigger a run with the parameter *ask* to be asked again. *Publish anyway* is not offered for what gold cannot
 store: a key that is there twice, or a required value that is missing.
 
-**When `migrate` refuses**: the stream *runs release …* of contracts or code that Airflow does not run:
+**When `check_new` refuses**: the stream *runs release …* of contracts or code that Airflow does not run:
 `make roll-out`. The contracts *change what others rely on*: `make plan` says what happens; undo the
 change, or accept each part of it by its name.
 

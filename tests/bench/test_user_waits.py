@@ -120,12 +120,14 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     chosen = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MEDALLION_")}
     set_up()
     state.folder.mkdir(exist_ok=True)
+    os.environ["MEDALLION_DATASETS"] = "customers"
     try:
         started = time.monotonic()
         stack = start_all(state)
         yield User(stack, time.monotonic() - started)
     finally:
         down(state)
+        del os.environ["MEDALLION_DATASETS"]
         os.environ.update(chosen)
 
 
