@@ -106,7 +106,7 @@ def test_gold_that_lost_its_features_is_taken_from_all_of_silver(runs: GoldRuns)
     runs.query("DELETE FROM gold.customer_features")
     runs.append([version("a", 2)])
     report = runs.run()
-    assert (report.kind, "lacks customers" in report.reason) == (RefreshKind.FULL, True)
+    assert (report.kind, "lacks entities" in report.reason) == (RefreshKind.FULL, True)
     assert runs.gold() == gold_of([*known, version("a", 2)])
 
 
