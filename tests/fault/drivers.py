@@ -114,7 +114,7 @@ class Drivers:
         assert self._running is not None
         code = self._running.wait(timeout=self.patience_seconds)
         assert code != 0, f"the driver was to die and ended well: see {self.log}"
-        self._end_group()
+        self.end()
         return time.monotonic()
 
     def wait_for_refusal(self) -> None:
@@ -123,7 +123,8 @@ class Drivers:
         code = self._running.wait(timeout=self.patience_seconds)
         assert code in (0, 1), f"the driver was to refuse and ended with {code}: see {self.log}"
 
-    def _end_group(self) -> None:
+    def end(self) -> None:
+        """Kill the driver and all that it started, if it still runs."""
         if self._running is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._running.pid, signal.SIGKILL)
