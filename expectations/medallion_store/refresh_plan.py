@@ -224,6 +224,9 @@ def _kind(
 
 def _rebuild_reason(published: Published, silver: SilverState, contract_hash: str) -> str | None:
     last, now = published.to_version, silver.version
+    if published.contract_hash and contract_hash != published.contract_hash:
+        # Before what migrations found empty: a column that a contract adds was not lost.
+        return "the contracts of gold changed"
     if published.refresh_due is not None:
         return published.refresh_due
     if silver.table_id != published.silver_table_id:
@@ -234,8 +237,6 @@ def _rebuild_reason(published: Published, silver: SilverState, contract_hash: st
         if silver.published_commit_id is None:
             return f"the log of silver no longer holds the published version {last}"
         return f"version {last} of silver is another commit than the one published from: silver was restored"
-    if contract_hash != published.contract_hash:
-        return "the contracts of gold changed"
     known = {commit.version: commit for commit in silver.commits}
     gone = [version for version in range(last + 1, now + 1) if version not in known]
     if gone:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,7 +66,10 @@ class Copy:
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[Copy]:
     """The copy, with nothing running at the end."""
-    made = Copy(tmp_path / "project", tmp_path / "state")
+    # Postgres runs as another user, who must reach its programs by the copy's path.
+    folder = Path(tempfile.mkdtemp(prefix="medallion-copy-"))
+    folder.chmod(0o755)
+    made = Copy(folder, tmp_path / "state")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -83,6 +87,7 @@ def copy(tmp_path: Path) -> Iterator[Copy]:
         yield made
     finally:
         made.make("down")
+        shutil.rmtree(folder)
 
 
 def test_a_new_column_reaches_gold_of_a_running_platform(copy: Copy) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from medallion_contracts.errors import BreakingChange, ParameterError
+from medallion_contracts.errors import BreakingChange, ParameterError, ReleaseMismatch
 from medallion_contracts.loader import files_in, load_dataset
 from medallion_ops.contracts.in_force import (
     accept,
@@ -18,8 +19,11 @@ from medallion_ops.contracts.in_force import (
 )
 from medallion_ops.migrations.runner import migrate
 from medallion_store.contract_store import StoredContract, contract_in_force, put_in_force
+from medallion_store.lake_paths import LakePaths
 from medallion_store.postgres import gold_connection
+from medallion_store.release import release
 from medallion_store.secret import Secret
+from medallion_store.utc_time import utc_text
 from new_fields import new_field, write_contracts
 
 REMOVED = {
@@ -85,3 +89,25 @@ def test_a_breaking_change_is_refused_until_each_part_is_accepted_by_name(
     with psycopg.connect(postgres) as connection:
         rows = connection.execute("SELECT change, accepted_by FROM audit.accepted_changes ORDER BY 1")
         assert rows.fetchall() == [(name, "tester") for name in sorted(REMOVED)]
+
+
+def test_the_gold_dag_goes_on_only_where_stream_and_contracts_allow_it(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medallion_ops.gold.tasks import migrate_gold
+
+    monkeypatch.setenv("MEDALLION_GOLD_DSN", postgres)
+    monkeypatch.setenv("MEDALLION_LAKE_URI", str(tmp_path / "lake"))
+    assert migrate_gold("customers")
+    assert migrate_gold("customers") == []
+
+    heartbeat = Path(LakePaths(str(tmp_path / "lake"), "customers").heartbeat)
+    heartbeat.parent.mkdir(parents=True)
+    alive = {"state": "working", "at": utc_text(), "release": "another"}
+    heartbeat.write_text(json.dumps(alive))
+    with pytest.raises(ReleaseMismatch, match="make roll-out"):
+        migrate_gold("customers")
+    heartbeat.write_text(json.dumps({**alive, "release": release()}))
+    run_by(Secret(postgres), tmp_path / "contracts")
+    with pytest.raises(BreakingChange, match=r"gold\.customers\.area_of_test removed"):
+        migrate_gold("customers")

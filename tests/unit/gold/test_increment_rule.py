@@ -182,3 +182,11 @@ def test_what_touches_more_than_the_new_rows_does_not_tell_a_number(
 ) -> None:
     found = plan(PUBLISHED, silver(APPEND), contract, labels=LabelSnapshot(), source_version=source_version)
     assert found.rows is None
+
+
+def test_a_column_that_the_contract_adds_was_not_lost() -> None:
+    due = replace(PUBLISHED, refresh_due="made again, so empty: column gold.customers.region")
+    assert plan(due, silver(APPEND), "other").reason == "the contracts of gold changed"
+    assert plan(due, silver(APPEND), "contract").reason.startswith("made again, so empty")
+    gone = replace(due, contract_hash="", refresh_due="the manifest of the last publication is gone")
+    assert plan(gone, silver(APPEND), "other").reason.startswith("the manifest")
