@@ -38,7 +38,9 @@ def runs(platform: Platform) -> set[str]:
 
 
 def new_mails(platform: Platform, before: int) -> list[str]:
-    return [str(mail["Subject"]) for mail in platform.mail.messages()[before:]]
+    """Subjects about gold's runs: the monitor and its canary write when their time has come."""
+    subjects = [str(mail["Subject"]) for mail in platform.mail.messages()[before:]]
+    return [one for one in subjects if GOLD in one]
 
 
 def session_of(pid: int) -> int:
