@@ -42,7 +42,6 @@ LIMITS = {
     "MEDALLION_ON_DATA_LOSS": "count",
     # A loss is over when the recent past has none, not after a day.
     "MEDALLION_SERVICE_LEVELS": f"{DATASET}.gold_freshness=90,{DATASET}.completeness_percent=0",
-    "MEDALLION_OUTBOX_LIMIT_MINUTES": "0",
 }
 MOST_SECONDS = 360
 """From a limit passed to its mail, and from its end to the closing mail."""
