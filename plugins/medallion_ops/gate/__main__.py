@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import time
 
 from medallion_contracts.errors import MedallionError, StaleStaging
 from medallion_contracts.loader import load_dataset
@@ -37,10 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = GoldSettings.from_environment()
         dataset = load_dataset(options.dataset)
+        started = time.monotonic()
         import_lean()
         # Late: --help and bad settings need no Great Expectations.
         from medallion_ops.gate.audit import audit_set
 
+        logging.getLogger("medallion_ops.gate").info("loaded in %.1f s", time.monotonic() - started)
         verdict = audit_set(settings.dsn, dataset, options.set_id, settings.data_docs_dir)
     except MedallionError as error:
         sys.stderr.write(f"{error}\n")

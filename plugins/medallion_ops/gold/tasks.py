@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -29,6 +30,7 @@ from medallion_ops.gate.decision import (
 from medallion_ops.gate.docs_location import docs_address, page
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
+from medallion_ops.gold.audit_task import TaskReports
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.settings import AlertSettings, GoldSettings, LakeSettings, Settings
 from medallion_ops.streaming.stream_release import refuse_stream_of_other_release
@@ -45,6 +47,13 @@ if TYPE_CHECKING:
     import psycopg
 
 log = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """A run of Airflow: when it was triggered, or due."""
+
+    run_after: datetime
+
 
 DECIDE = "decide"
 """Task id of the question to a person; mails link to it."""
@@ -208,8 +217,17 @@ def run_asked(dataset: str, run_id: str) -> bool:
         return was_asked(connection, dataset, run_id)
 
 
-def report(dataset: str, run_id: str) -> dict[str, Any]:
-    """Log what the run did in numbers, and mail the end of a blocked episode."""
+def report(
+    dataset: str, run_id: str, ti: TaskReports | None = None, dag_run: Run | None = None
+) -> dict[str, Any]:
+    """Log what the run did in numbers and what its time went into, and mail the end of a blocked episode.
+
+    Args:
+        dataset: The dataset.
+        run_id: The run.
+        ti: This task instance.
+        dag_run: The run, as Airflow knows it.
+    """
     settings, alerts = GoldSettings.from_environment(), AlertSettings.from_environment()
     with gold_connection(settings.dsn) as connection:
         written, verdict = _set_of_run(connection, dataset, run_id)
@@ -224,6 +242,14 @@ def report(dataset: str, run_id: str) -> dict[str, Any]:
             episodes.close(connection, blocked)
     for table, rows in published.rows.items():
         log.info("%s: %s", table, ", ".join(f"{count:,} {what}" for what, count in rows.items()))
+    if dag_run is not None:
+        job = (ti.xcom_pull(task_ids="write") if ti else None) or {}
+        log.info(
+            "after the trigger: set complete %.1f s, published %.1f s; the job: %s",
+            (written.created_at - dag_run.run_after).total_seconds(),
+            (published.published_at - dag_run.run_after).total_seconds(),
+            job.get("took", "see the log of write"),
+        )
     return {
         "publication_id": published.publication_id,
         "decision": published.decision,

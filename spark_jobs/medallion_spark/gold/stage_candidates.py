@@ -65,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did; `set_id` is None when there was nothing to do."""
+    """What a run did; `set_id` is None when there was nothing to do, `took` is its time by step."""
 
     kind: RefreshKind
     reason: str
@@ -75,6 +75,7 @@ class Report:
     rows: Mapping[str, int] = field(default_factory=dict)
     warning: str | None = None
     seconds: float = 0.0
+    took: str = ""
 
     def as_json(self) -> dict[str, object]:
         """For the last line of the job's output."""
@@ -160,6 +161,7 @@ def _write_set(open_session: OpenSession, request: Request) -> Report:
         rows=copied,
         warning=snapshot.warning,
         seconds=round(time.monotonic() - started, 1),
+        took=str(steps),
     )
 
 

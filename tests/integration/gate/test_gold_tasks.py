@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -225,3 +227,27 @@ def test_a_key_that_is_there_twice_leaves_nothing_to_choose(gold: GoldDatabase, 
         keep_verdict(connection, Verdict(set_id, "hash", (about_table,)))
 
     assert next_task("run") == "keep_blocked"
+
+
+class _Run:
+    """What a task of the DAG gets of its run and of the tasks before it."""
+
+    run_after = datetime.now(UTC)
+
+    def xcom_pull(self, *, task_ids: str) -> dict[str, str]:
+        """What `write` gave back."""
+        return {"took": f"{task_ids} 9.5 s: session 4.0"}
+
+
+def test_the_report_says_in_one_line_what_the_run_s_time_went_into(
+    gold: GoldDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    judged(gold, gold.stage([version("A", 1)], run_id="scheduled__10"))
+    tasks.publish("customers", "scheduled__10")
+    with caplog.at_level("INFO"):
+        tasks.report("customers", "scheduled__10", ti=_Run(), dag_run=_Run())
+    [line] = [one for one in caplog.messages if one.startswith("after the trigger: ")]
+    assert re.fullmatch(
+        r"after the trigger: set complete \d+\.\d s, published \d+\.\d s; the job: write 9.5 s: session 4.0",
+        line,
+    )
