@@ -36,11 +36,12 @@ CHECK = timedelta(seconds=CHECK_SECONDS)
 
 
 class Airflow:
-    """Answers as Airflow's API does, and takes pings; `silent` parts give no heartbeat."""
+    """Answers as Airflow's API does, and takes pings and posts; `silent` parts give no heartbeat."""
 
     def __init__(self) -> None:
         self.silent: set[str] = set()
         self.pings = 0
+        self.posts: list[str] = []
         airflow = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,6 +51,12 @@ class Airflow:
                 self.send_response(503 if "API server" in airflow.silent else 200)
                 self.end_headers()
                 self.wfile.write(json.dumps(airflow.report()).encode())
+
+            def do_POST(self) -> None:  # the library's name
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                airflow.posts.append(json.loads(content)["text"])
+                self.send_response(200)
+                self.end_headers()
 
             def log_message(self, *arguments: Any) -> None:
                 """Nothing: the test's output stays clean."""
@@ -236,6 +243,17 @@ def test_with_the_mail_server_away_mails_are_kept_and_sent_once_it_is_back(
     platform.check(2)
     assert subjects(mail_sink) == ["airflow silent: scheduler"]
     assert not platform.watcher.state.outgoing
+
+
+def test_a_webhook_gets_it_while_the_mail_server_is_away(airflow: Airflow, gold: str, tmp_path: Path) -> None:
+    platform = Platform(airflow, gold, free_port(), tmp_path / "outbox")
+    platform.environment["MEDALLION_ALERT_WEBHOOK"] = f"{airflow.url}/hook/key-5ecret"
+    platform.start()
+    airflow.silent = {"scheduler"}
+    platform.check(12)
+    assert len(airflow.posts) == 1, "and only once, while the mail still waits"
+    assert "airflow silent: scheduler" in airflow.posts[0]
+    assert [one.entry.channel for one in platform.watcher.state.outgoing] == ["mail"]
 
 
 def test_killed_after_any_check_it_neither_loses_a_mail_nor_sends_one_twice(
