@@ -75,6 +75,32 @@ def postgres(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
+def migrated_gold(postgres_server: PostgresServer) -> str:
+    """Superuser DSN of one migrated gold database, for all tests that take it as `empty_gold`."""
+    from medallion_contracts.loader import load_dataset
+    from medallion_ops.migrations.runner import migrate
+    from medallion_store.secret import Secret
+
+    dsn = postgres_server.fresh_database()
+    migrate(Secret(dsn), load_dataset("customers"))
+    return dsn
+
+
+@pytest.fixture
+def empty_gold(migrated_gold: str) -> str:
+    """Superuser DSN of a migrated gold database without rows; no test may change its tables."""
+    import psycopg
+
+    with psycopg.connect(migrated_gold) as connection:
+        [(tables,)] = connection.execute(
+            "SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables "
+            "WHERE schemaname IN ('audit', 'gold', 'staging') AND tablename <> 'migrations'"
+        ).fetchall()
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE".encode())
+    return migrated_gold
+
+
+@pytest.fixture(scope="session")
 def mail_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]:
     """One mail sink for the whole run."""
     server = MailServer(tmp_path_factory.mktemp("mail"))

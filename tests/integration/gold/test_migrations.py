@@ -11,7 +11,7 @@ from medallion_contracts.errors import GoldError, MigrationError
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Column, ColumnType, Dataset
 from medallion_ops.migrations import runner
-from medallion_ops.migrations.runner import migrate
+from medallion_ops.migrations.runner import ensure_migrated, migrate
 from medallion_store.secret import Secret
 
 DATASET = load_dataset("customers")
@@ -33,6 +33,18 @@ def insert_segment(connection: psycopg.Connection) -> None:
     connection.execute(
         "INSERT INTO gold.segment_hourly VALUES ('No', 'One year', '2024-01-01', 3, 2, 1, 30.00, 10.00)"
     )
+
+
+def test_the_monitor_that_comes_before_gold_brings_a_database_forward_and_leaves_a_current_one(
+    postgres: str,
+) -> None:
+    assert ensure_migrated(Secret(postgres), [DATASET])
+    assert not ensure_migrated(Secret(postgres), [DATASET])
+    with psycopg.connect(postgres) as connection:
+        connection.execute("DELETE FROM audit.migrations WHERE name = '0040_watch'")  # as before new code
+        connection.execute("ALTER TABLE audit.incidents DROP COLUMN watch_key")
+    assert ensure_migrated(Secret(postgres), [DATASET])
+    assert migrate(Secret(postgres), DATASET) == ()
 
 
 def test_a_fresh_database_gets_everything_and_a_second_run_does_nothing(postgres: str) -> None:

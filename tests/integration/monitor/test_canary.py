@@ -11,10 +11,7 @@ import psycopg
 import pytest
 
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_contracts.loader import load_dataset
-from medallion_ops.migrations.runner import migrate
 from medallion_ops.monitor.canary import canary_problem
-from medallion_store.secret import Secret
 from settings_of_tests import settings
 
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -53,9 +50,9 @@ class MailPath:
 
 
 @pytest.fixture
-def path(postgres: str, tmp_path: Path) -> MailPath:
-    migrate(Secret(postgres), load_dataset("customers"))
-    return MailPath(postgres, tmp_path / "mail")
+def path(empty_gold: str, tmp_path: Path) -> MailPath:
+    """A mail path that is well, and no canary yet."""
+    return MailPath(empty_gold, tmp_path / "mail")
 
 
 def test_one_mail_a_day_and_nothing_is_wrong_while_it_arrives(path: MailPath) -> None:

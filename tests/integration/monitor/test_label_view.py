@@ -8,10 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from medallion_contracts.loader import load_dataset
-from medallion_ops.migrations.runner import ensure_migrated
 from medallion_ops.monitor.label_view import label_problem
-from medallion_store.secret import Secret
 from settings_of_tests import settings
 
 
@@ -27,16 +24,13 @@ from settings_of_tests import settings
     ],
 )
 def test_what_the_last_set_and_the_source_itself_say_is_the_problem(
-    postgres: str, tmp_path: Path, enrichment: dict[str, object] | None, is_there: bool, problem: str | None
+    empty_gold: str, tmp_path: Path, enrichment: dict[str, object] | None, is_there: bool, problem: str | None
 ) -> None:
-    dataset = load_dataset("customers")
-    assert ensure_migrated(Secret(postgres), [dataset]), "a new platform: the monitor comes before gold"
-    assert not ensure_migrated(Secret(postgres), [dataset])
     source = tmp_path / "labels.csv"
     if is_there:
         source.write_text("a")
     chosen = settings(CHURN_SOURCE=str(source), LAKE_URI="/lake", LAKE_AUTH="none")
-    with psycopg.connect(postgres) as connection:
+    with psycopg.connect(empty_gold) as connection:
         assert label_problem(connection, chosen, "customers") is None
         connection.execute(
             "INSERT INTO staging.manifests (dataset, run_id, kind, silver_table_id, to_version, tables, "

@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from medallion_contracts.loader import load_dataset
-from medallion_ops.migrations.runner import migrate
-from medallion_store.secret import Secret
-from services import PostgresServer
-
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
@@ -49,25 +44,10 @@ def auth_manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield init_auth_manager()
 
 
-@pytest.fixture(scope="session")
-def migrated(postgres_server: PostgresServer) -> str:
-    """One migrated gold database for all tests of the page."""
-    dsn = postgres_server.fresh_database()
-    migrate(Secret(dsn), load_dataset("customers"))
-    return dsn
-
-
 @pytest.fixture
-def gold(migrated: str) -> str:
+def gold(empty_gold: str) -> str:
     """The gold database, empty."""
-    with psycopg.connect(migrated) as connection:
-        tables = connection.execute(
-            "SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables "
-            "WHERE schemaname IN ('audit', 'gold', 'staging') AND tablename <> 'migrations'"
-        ).fetchone()
-        assert tables
-        connection.execute(f"TRUNCATE {tables[0]} CASCADE".encode())
-    return migrated
+    return empty_gold
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from medallion_contracts.loader import load_dataset
 from medallion_ops.incidents import main as incidents_command
-from medallion_ops.migrations.runner import migrate
 from medallion_ops.monitor import incidents, samples
 from medallion_ops.monitor.observation import Counts, DatasetObservation
 from medallion_ops.watch.__main__ import AIRFLOW_SMTP, sources
@@ -28,7 +26,6 @@ from medallion_ops.watch.state import StateFile
 from medallion_ops.watch.watcher import CHECK_SECONDS, Watcher
 from medallion_stack.ports import free_port
 from medallion_stack.waiting import wait_until
-from medallion_store.secret import Secret
 from services import Mail, MailServer, PostgresServer
 
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -91,11 +88,10 @@ def airflow() -> Iterator[Airflow]:
 
 
 @pytest.fixture
-def gold(postgres: str) -> str:
+def gold(empty_gold: str) -> str:
     """A migrated gold database in which the monitor has just looked, and will go on to."""
-    migrate(Secret(postgres), load_dataset("customers"))
-    looked(postgres, START + timedelta(days=3650))
-    return postgres
+    looked(empty_gold, START + timedelta(days=3650))
+    return empty_gold
 
 
 def looked(dsn: str, at: datetime) -> None:
