@@ -24,7 +24,7 @@ _MAKING_SECONDS = 60
 def job_folder() -> Iterator[Path]:
     """A new folder below SPARK_LOCAL_DIRS (or the system's temporary folder), gone after the block."""
     delete_abandoned_folders()
-    base = _base()
+    base = base_folder()
     base.mkdir(parents=True, exist_ok=True)
     # Locked before it has its name: nobody takes a folder that is being made for an abandoned one.
     draft = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
@@ -40,7 +40,7 @@ def job_folder() -> Iterator[Path]:
 def delete_abandoned_folders() -> int:
     """Delete the folders whose job was killed; gives their number."""
     deleted = 0
-    for folder in (*_base().glob(f"{_PREFIX}*"), *_base().glob(f".{_PREFIX}*")):
+    for folder in (*base_folder().glob(f"{_PREFIX}*"), *base_folder().glob(f".{_PREFIX}*")):
         if _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
             deleted += 1
@@ -60,6 +60,7 @@ def _is_abandoned(folder: Path) -> bool:
     return True
 
 
-def _base() -> Path:
+def base_folder() -> Path:
+    """SPARK_LOCAL_DIRS, or the system's temporary folder."""
     local = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
     return Path(local or tempfile.gettempdir())

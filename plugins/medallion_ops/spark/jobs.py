@@ -15,7 +15,10 @@ from medallion_store.release import release
 
 @dataclass(frozen=True)
 class SparkJob:
-    """One run of an entry script; `cores` are those of all its executors together."""
+    """One run of an entry script; `cores` are those of all its executors together.
+
+    `makes_archive` says that its driver loads what other drivers load: see `class_archive`.
+    """
 
     name: str
     script: str
@@ -23,6 +26,7 @@ class SparkJob:
     cores: int
     executor_memory: str
     driver_memory: str
+    makes_archive: bool = False
 
 
 def stream_job(settings: Settings, dataset: str, *, submission: str, recover: bool = False) -> SparkJob:
@@ -58,7 +62,13 @@ def gold_job(settings: Settings, dataset: str, *, run_id: str, full: bool = Fals
         *(["--full"] if full else []),
     ]
     return SparkJob(
-        f"{dataset}_gold", "silver_to_gold.py", tuple(arguments), 2, settings.jobs.gold_memory, "1g"
+        f"{dataset}_gold",
+        "silver_to_gold.py",
+        tuple(arguments),
+        2,
+        settings.jobs.gold_memory,
+        "1g",
+        makes_archive=True,
     )
 
 

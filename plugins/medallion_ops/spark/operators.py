@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from medallion_contracts.errors import MedallionError, StreamError
 from medallion_ops.settings import Settings, SparkSettings
+from medallion_ops.spark.class_archive import ClassArchive
 from medallion_ops.spark.job_folder import job_folder
 from medallion_ops.spark.jobs import SparkJob
 from medallion_ops.spark.submission import PACKAGES, client_environment, local_conf
@@ -129,6 +130,8 @@ class SparkJobOperator(BaseOperator):
                 raise
             # The provider's message is the whole command and its last output.
             raise MedallionError(f"{job.script}: " + "\n".join(self._hook.messages)) from error
+        if (self._hook.numbers or {}).get("set_id"):  # with nothing to write it has loaded little
+            ClassArchive.of(spark, folder).keep()
         return self._hook.numbers
 
     def on_kill(self) -> None:

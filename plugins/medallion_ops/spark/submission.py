@@ -19,6 +19,7 @@ from typing import Any
 
 from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
 from medallion_ops.settings import SparkSettings
+from medallion_ops.spark.class_archive import ClassArchive
 from medallion_ops.spark.jobs import SparkJob
 
 PACKAGES = "medallion.zip"
@@ -57,7 +58,8 @@ def local_conf(spark: SparkSettings, job: SparkJob, folder: Path) -> dict[str, s
     """Spark properties of a job whose driver runs beside its task; `folder` is for temporary files."""
     conf = job_conf(spark, job)
     options = "spark.driver.extraJavaOptions"
-    return conf | {options: f"{conf[options]} -Djava.io.tmpdir={folder}"}
+    archive = ClassArchive.of(spark, folder).options(makes_archive=job.makes_archive)
+    return conf | {options: f"{conf[options]} -Djava.io.tmpdir={folder} {archive}".rstrip()}
 
 
 def client_environment(spark: SparkSettings, folder: Path) -> dict[str, str]:

@@ -37,6 +37,15 @@ print(json.dumps({
     "properties": sorted(value for _, value in conf.getAll()),
 }))
 """
+TELLS_ITS_ARCHIVE = """
+import json
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.master("local[1]").getOrCreate()
+beans = spark._jvm.java.lang.management.ManagementFactory
+options = [one for one in beans.getRuntimeMXBean().getInputArguments() if "SharedArchiveFile" in one]
+print(json.dumps({"set_id": spark.range(3).count(), "options": options}))
+"""
 FAILS = """
 import sys
 print("error: gold cannot be written:\\n  - one thing\\n  - another thing", file=sys.stderr)
@@ -102,6 +111,25 @@ def test_a_job_gets_what_it_needs_and_its_last_numbers_are_the_result(
     assert numbers["cores"] == "1"
     assert numbers["secrets_file"] == [str(servers.cluster.secrets_file)]
     assert not [value for value in numbers["properties"] if "postgresql://" in value]
+
+
+@pytest.mark.full  # writing an archive takes a while
+def test_a_job_starts_from_the_classes_of_those_before(
+    jobs: Path, servers: SparkServers, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(jobs.parent / "local"))
+    job = SparkJob("job", "job.py", (), 1, "512m", "512m", makes_archive=True)
+    (jobs / "job.py").write_text(TELLS_ITS_ARCHIVE)
+
+    def run_job() -> Any:
+        found = SparkJobOperator(task_id="job", dataset="customers", job=lambda settings, context: job)
+        return found.execute({})
+
+    assert run_job() == run_job() == {"set_id": 3, "options": []}
+    [archive] = (jobs.parent / "local").glob("*.jsa")
+    capfd.readouterr()
+    assert run_job()["options"] == [f"-XX:SharedArchiveFile={archive}"]
+    assert "[cds" not in "".join(capfd.readouterr()), "the JVM takes it"
 
 
 def test_nothing_of_the_connection_is_echoed(
