@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 
@@ -22,9 +22,12 @@ def print_status(state: State) -> bool:
         say(f"nothing was started yet in {state.folder}")
         return False
     stack = Stack.of(state)
-    for line in _lines(stack):
+    # Asked once: what died or came back meanwhile is not shown as one and counted as the other.
+    names = [*(service.name for service in stack.services()), SUPERVISOR]
+    found = {name: stack.processes.find(name) for name in names}
+    for line in _lines(stack, found):
         say(line)
-    return all(stack.processes.find(service.name) for service in stack.services())
+    return all(found.values())
 
 
 def proportional_memory(processes: list[ProcessId]) -> int:
@@ -43,16 +46,16 @@ def stack_memory(state: State) -> int:
     return proportional_memory(process_table(state).members())
 
 
-def _lines(stack: Stack) -> Iterator[str]:
+def _lines(stack: Stack, found: Mapping[str, ProcessId | None]) -> Iterator[str]:
     again = restarts(stack.state)
     yield f"{'service':<22} {'pid':>8} {'MiB (PSS)':>10} {'restarts':>9}  address"
     for service in stack.services():
-        yield _line(stack.processes, service.name, service.ready_on, again.get(service.name, 0))
-    yield _line(stack.processes, SUPERVISOR, "", 0)
+        name = service.name
+        yield _line(stack.processes, name, found[name], service.ready_on, again.get(name, 0))
+    yield _line(stack.processes, SUPERVISOR, found[SUPERVISOR], "", 0)
     yield f"{'all':<22} {'':>8} {stack_memory(stack.state) // _MEBI:>10}"
     yield ""
-    broker_runs = stack.processes.find("broker") is not None
-    yield from stream_lines(stack.airflow.settings, broker_runs=broker_runs)
+    yield from stream_lines(stack.airflow.settings, broker_runs=found["broker"] is not None)
     yield ""
     yield f"Airflow       {stack.airflow.url}  (user and password in {stack.state.settings_file})"
     yield f"Spark         {stack.spark.web_url}"
@@ -60,8 +63,7 @@ def _lines(stack: Stack) -> Iterator[str]:
     yield f"logs          {stack.state.logs}"
 
 
-def _line(processes: ProcessTable, name: str, address: str, restarted: int) -> str:
-    process = processes.find(name)
+def _line(processes: ProcessTable, name: str, process: ProcessId | None, address: str, restarted: int) -> str:
     if process is None:
         return f"{name:<22} {'DOWN':>8} {'':>10} {restarted:>9}  {address}"
     memory = proportional_memory(processes.members(name)) // _MEBI

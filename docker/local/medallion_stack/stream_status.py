@@ -32,12 +32,12 @@ def stream_lines(environ: Mapping[str, str], *, broker_runs: bool) -> Iterator[s
     settings = Settings.from_environment(environ)
     for name in datasets_that_run(environ):
         try:
-            yield _line(settings, name, broker_runs=broker_runs)
+            yield from _lines(settings, name, broker_runs=broker_runs)
         except MedallionError as error:
             yield f"{name:<22} {str(error).splitlines()[0]}"
 
 
-def _line(settings: Settings, name: str, *, broker_runs: bool) -> str:
+def _lines(settings: Settings, name: str, *, broker_runs: bool) -> Iterator[str]:
     now, dataset, paths = datetime.now(UTC), load_dataset(name), LakePaths(settings.lake.uri, name)
     stream = stream_view(settings.lake, paths, now)
     news = ledger_news(paths.ledger, delta_storage_options(settings.lake.login), _NEWEST)
@@ -45,10 +45,12 @@ def _line(settings: Settings, name: str, *, broker_runs: bool) -> str:
     if broker_runs:
         topics = (dataset.topic, dataset.replay_topic)
         lag = f"{backlog(settings.kafka, topics, news.offsets or {}, news.committed_at).records:,}"
-    return (
+    yield (
         f"{name:<22} {_state(stream):<10} {_age(stream.heartbeat_age):>10} {_age(stream.batch_age):>10} "
         f"{lag:>10}  {_last_batch(news, now)}"
     )
+    # What it warns of itself, such as an open transaction: nothing behind it is read, and counts as lag.
+    yield from (f"  {warning}" for warning in stream.warnings)
 
 
 def _state(stream: StreamObservation) -> str:
@@ -60,7 +62,7 @@ def _state(stream: StreamObservation) -> str:
 
 
 def _age(seconds: float | None) -> str:
-    return "-" if seconds is None else span(seconds)
+    return "-" if seconds is None else span(max(0.0, seconds))
 
 
 def _last_batch(news: LedgerNews, now: datetime) -> str:

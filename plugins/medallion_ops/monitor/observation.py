@@ -73,6 +73,7 @@ class StreamObservation:
     last_day: Counts = field(default_factory=Counts)
     topics: tuple[TopicState, ...] = ()
     shrunk: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

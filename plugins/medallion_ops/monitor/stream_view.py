@@ -38,5 +38,6 @@ def stream_view(lake: LakeSettings, paths: LakePaths, now: datetime) -> StreamOb
         batch_idle=heartbeat.get("idle_seconds") if working else None,
         stop_request_age=(age_seconds(stop.at, now) or 0.0) if stop and is_stopped else None,
         stop_requested_by=stop.owner if stop and is_stopped else None,
+        warnings=tuple(str(one) for one in heartbeat.get("warnings") or ()),
         failure=None if failure is None else mailable_error(str(failure.get("error"))),
     )
