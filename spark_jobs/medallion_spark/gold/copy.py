@@ -20,6 +20,7 @@ from pyspark.sql import types as T
 from medallion_contracts.compile.arrow import arrow_schema
 from medallion_contracts.compile.postgres import LOOK_UP_STAGED, STAGING, columns, quoted, staging_name
 from medallion_contracts.compile.spark import spark_schema
+from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Column, ColumnType, Table
 from medallion_spark.session.secrets import gold_dsn
 from medallion_store.postgres import gold_connection
@@ -48,9 +49,11 @@ def copy_in(frame: DataFrame, set_id: int, name: str, staged: Sequence[Column], 
 
     rendered = frame.select(*(_rendered(column) for column in staged))
     if few:
-        return int(
-            _copy_partition(rendered.toArrow().to_batches(), set_id, name, statement)["rows"][0].as_py()
-        )
+        try:
+            done = _copy_partition(rendered.toArrow().to_batches(), set_id, name, statement)
+        except GoldError as error:  # from a task it comes as Spark's, and is named by the job
+            raise GoldError(f"the set was not written, gold is unchanged: {error}") from error
+        return int(done["rows"][0].as_py())
     return sum(row["rows"] for row in rendered.mapInArrow(copy, _COPIED).collect())
 
 
