@@ -16,6 +16,7 @@ from settings_of_tests import settings
 
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 LOOK = timedelta(minutes=2)
+HOUR = timedelta(hours=1)
 TO = "canary@example.com"
 
 
@@ -40,12 +41,12 @@ class MailPath:
             (self.maildir / "new" / f"{len(self.sent)}").write_bytes(email.as_bytes())
         return {}
 
-    def look(self, times: int = 1) -> list[str | None]:
+    def look(self, times: int = 1, every: timedelta = LOOK) -> list[str | None]:
         found = []
         for _ in range(times):
             with psycopg.connect(self.gold) as connection:
                 found.append(canary_problem(connection, self.settings, self.now, self.deliver))
-            self.now += LOOK
+            self.now += every
         return found
 
 
@@ -56,7 +57,7 @@ def path(empty_gold: str, tmp_path: Path) -> MailPath:
 
 
 def test_one_mail_a_day_and_nothing_is_wrong_while_it_arrives(path: MailPath) -> None:
-    assert set(path.look(3 * 720)) == {None}
+    assert set(path.look(3 * 24, HOUR)) == {None}
     assert len(path.sent) == len(set(path.sent)) == 3
 
 
@@ -78,9 +79,9 @@ def test_a_refused_recipient_is_a_problem(path: MailPath) -> None:
 def test_a_mail_that_is_taken_and_does_not_arrive_is_a_problem_until_one_does(path: MailPath) -> None:
     path.arrives = False
     assert "not in" in str(path.look(5)[-1])
-    assert None not in path.look(2 * 720), "a new day's mail is no better news by itself"
+    assert None not in path.look(2 * 24, HOUR), "a new day's mail is no better news by itself"
     path.arrives = True
-    assert path.look(720)[-1] is None
+    assert path.look(24, HOUR)[-1] is None
 
 
 def test_without_a_mailbox_to_look_into_an_accepted_mail_is_enough(path: MailPath) -> None:
