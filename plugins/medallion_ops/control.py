@@ -21,6 +21,7 @@ from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import lease_holder
 from medallion_store.stop_request import StopRequests, forgotten_stop_request
 from medallion_store.stream_driver import submission_of
+from medallion_store.stream_failure import end_failure
 from medallion_store.utc_time import utc_text
 
 
@@ -42,7 +43,9 @@ class StreamControl:
 
     def request_recovery(self) -> None:
         """Let the next driver go on from the ledger, should the checkpoint be gone."""
+        failure = self._files.load(self._paths.failure)
         self._files.write(self._paths.recover_request, {"at": utc_text()})
+        end_failure(self._files, self._paths.failure, failure, "recover")
 
     def accept_log(self) -> list[str]:
         """Let the next driver read the logs that the stream found in place of those it had read.
@@ -59,13 +62,22 @@ class StreamControl:
                 "there is no other log to accept",
                 [f"{self._paths.other_log} is not there: the stream writes it when it finds another log"],
             )
+        failure = self._files.load(self._paths.failure)
         request = {"at": utc_text(), "logs": found["logs"]}
         self._files.write(self._paths.accept_log_request, request)
+        end_failure(self._files, self._paths.failure, failure, "accept-log")
         return [f"{log['topic']} ({log['problem']})" for log in found["logs"]]
 
     def release(self, owner: str | None) -> bool:
         """Take back the stop request of this owner (None: anyone's); gives whether there was one."""
         return self._stops.release(owner)
+
+    def start(self) -> bool:
+        """A person lets the stream go on: take back any stop request; gives whether there was one."""
+        failure = self._files.load(self._paths.failure)
+        was_stopped = self.release(None)
+        end_failure(self._files, self._paths.failure, failure, "start")
+        return was_stopped
 
     def lease_holder(self) -> str | None:
         """Who may write silver now; None when it is free."""
@@ -150,7 +162,7 @@ def _run(control: StreamControl, command: str) -> str:
     if command == "accept-log":
         return f"accepted: {'; '.join(control.accept_log())}. The next driver reads it from its beginning"
     if command == "start":
-        if control.release(None):
+        if control.start():
             return "stop request taken back: a driver that ran when it was made still ends, another follows"
         return "there was no stop request"
     return json.dumps(control.show(), indent=2)

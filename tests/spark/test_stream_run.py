@@ -19,6 +19,7 @@ from medallion_spark.stream.topic_log import BrokerLog
 from medallion_store.folder_files import FolderFiles
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import Lease, lease_holder
+from medallion_store.stream_failure import failure_of
 from stream_runs import Topics, ledger, read, running, stream, wait_for
 
 
@@ -103,9 +104,18 @@ def test_a_driver_that_fails_to_start_three_times_is_reported_and_not_repeated(
     def fail(*_: Any) -> None:
         raise OSError("chmod is missing")
 
-    monkeypatch.setattr(Stream, "_start", fail)
-    fail_until_reported(spark, topics, paths, OSError, "chmod")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stream, "_start", fail)
+        fail_until_reported(spark, topics, paths, OSError, "chmod")
     assert (FolderFiles().read(paths.failure) or {})["error"] == "OSError: chmod is missing"
+    monkeypatch.setattr(query, "QUIET_SECONDS", 0)
+    with running(stream(spark, topics, paths), paths):  # there is nothing to read
+        wait_for(lambda: not is_failed(paths))
+
+
+def is_failed(paths: LakePaths) -> bool:
+    failure = failure_of(FolderFiles().read(paths.failure))
+    return failure is not None and failure.is_standing
 
 
 def test_a_batch_that_fails_three_times_is_reported_and_not_repeated(
@@ -121,5 +131,7 @@ def test_a_batch_that_fails_three_times_is_reported_and_not_repeated(
     failure = FolderFiles().read(paths.failure) or {}
     assert (failure["batch_id"], failure["attempts"]) == (0, 3)
     assert failure["error"] == "ValueError: disk on fire", "no record's content"
+    assert is_failed(paths)
     with running(stream(spark, topics, paths), paths):
         wait_for(lambda: read(paths) == 3)
+        wait_for(lambda: not is_failed(paths))

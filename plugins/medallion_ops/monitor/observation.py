@@ -65,6 +65,7 @@ class StreamObservation:
     stop_request_age: float | None = None
     stop_requested_by: str | None = None
     failure: str | None = None
+    failure_kind: str | None = None
     backlog_records: int | None = None
     backlog_age: float | None = None
     latency_p95: float | None = None

@@ -11,6 +11,7 @@ from medallion_store.control_files import control_files
 from medallion_store.heartbeat import WORKING, heartbeat_age
 from medallion_store.lake_paths import LakePaths
 from medallion_store.stop_request import stop_request_of
+from medallion_store.stream_failure import failure_of
 from medallion_store.utc_time import age_seconds
 
 
@@ -26,7 +27,7 @@ def stream_view(lake: LakeSettings, paths: LakePaths, now: datetime) -> StreamOb
         ServiceUnavailable: the lake does not answer.
     """
     files = control_files(lake.login)
-    heartbeat, failure = files.read(paths.heartbeat) or {}, files.read(paths.failure)
+    heartbeat, failure = files.read(paths.heartbeat) or {}, failure_of(files.read(paths.failure))
     stop = stop_request_of(files.read(paths.stop_request))
     is_stopped = stop is not None and stop.is_standing
     working = heartbeat.get("state") == WORKING
@@ -39,5 +40,6 @@ def stream_view(lake: LakeSettings, paths: LakePaths, now: datetime) -> StreamOb
         stop_request_age=(age_seconds(stop.at, now) or 0.0) if stop and is_stopped else None,
         stop_requested_by=stop.owner if stop and is_stopped else None,
         warnings=tuple(str(one) for one in heartbeat.get("warnings") or ()),
-        failure=None if failure is None else mailable_error(str(failure.get("error"))),
+        failure=mailable_error(failure.error) if failure and failure.is_standing else None,
+        failure_kind=failure.kind if failure and failure.is_standing else None,
     )

@@ -12,7 +12,8 @@ from medallion_ops.spark.submission import NOT_FOUND, DriverStatus
 from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, STOPPED, heartbeat_age
 from medallion_store.stop_request import StopRequest, forgotten_stop_request
 from medallion_store.stream_driver import Submission
-from medallion_store.utc_time import age_seconds
+from medallion_store.stream_failure import StreamFailure
+from medallion_store.utc_time import age_seconds, parse_utc
 
 START_SECONDS = 120
 """How long a submitted driver may take to its first heartbeat before no one waits for it."""
@@ -60,7 +61,7 @@ class Observation:
     submission: Submission | None
     status: DriverStatus | None
     heartbeat: Mapping[str, Any] | None
-    failure: Mapping[str, Any] | None
+    failure: StreamFailure | None
     stop_request: StopRequest | None
     hang: Mapping[str, Any] | None
     hang_seconds: float
@@ -164,17 +165,25 @@ def _standstill(seen: Observation, submission: Submission) -> str | None:
 
 
 def _ended_driver(seen: Observation, submission: Submission, status: DriverStatus) -> Verdict:
-    failure = seen.failure
-    is_reported = failure is not None and not _is_older(failure.get("at"), submission.requested_at)
-    is_asked = seen.must_stay_away or (_is_asked_to_stop(seen, submission) and not is_reported)
+    failure = _failure_of(seen, submission)
+    is_asked = seen.must_stay_away or (_is_asked_to_stop(seen, submission) and failure is None)
     if status.state == "FINISHED" and (is_asked or _said_stopped(seen, submission)):
         return Verdict(Step.END, f"driver {status.driver_id} stopped as requested", status.driver_id, True)
-    if failure is not None and is_reported:
-        batch, error = failure.get("batch_id"), mailable_error(str(failure.get("error")))
-        what = "cannot start" if batch is None else f"gave up at batch {batch}"
-        reason = f"driver {status.driver_id} {what}: {error}"
+    if failure is not None:
+        what = "cannot start" if failure.batch_id is None else f"gave up at batch {failure.batch_id}"
+        reason = f"driver {status.driver_id} {what}: {mailable_error(failure.error)}"
         return Verdict(Step.END, reason, status.driver_id)
     return Verdict(Step.END, f"driver {status.driver_id} ended as {status.state}", status.driver_id)
+
+
+def _failure_of(seen: Observation, submission: Submission) -> StreamFailure | None:
+    """The failure that a driver of this submission left, unless a later one of it has worked since."""
+    failure = seen.failure
+    if failure is None or failure.is_survived:
+        return None
+    requested_at = parse_utc(submission.requested_at)
+    is_older = failure.at is not None and requested_at is not None and failure.at < requested_at
+    return None if is_older else failure
 
 
 def _is_asked_to_stop(seen: Observation, submission: Submission) -> bool:
@@ -203,8 +212,3 @@ def _own_heartbeat(seen: Observation, submission: Submission) -> Mapping[str, An
 def _is_alive(seen: Observation, submission: Submission) -> bool:
     age = heartbeat_age(_own_heartbeat(seen, submission), seen.now)
     return age is not None and age <= HEARTBEAT_STALE_SECONDS
-
-
-def _is_older(moment: object, than: str) -> bool:
-    age = age_seconds(moment, datetime.fromisoformat(than))
-    return age is not None and age > 0

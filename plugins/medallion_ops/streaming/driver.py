@@ -38,6 +38,7 @@ from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, LAST_STATES, STAR
 from medallion_store.lake_paths import LakePaths
 from medallion_store.stop_request import StopRequest, StopRequests
 from medallion_store.stream_driver import Submission, submission_of
+from medallion_store.stream_failure import failure_of
 from medallion_store.utc_time import age_seconds, utc_text
 
 
@@ -88,7 +89,7 @@ class StreamDriver:
                 submission=submission,
                 status=status,
                 heartbeat=heartbeat,
-                failure=self._files.read(self._paths.failure),
+                failure=failure_of(self._files.read(self._paths.failure)),
                 stop_request=stop_request,
                 hang=self._files.read(self._paths.hang),
                 hang_seconds=60 * self._settings.stream.batch_hang_minutes,

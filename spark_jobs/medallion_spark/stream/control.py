@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from medallion_store.control_files import ControlFiles
 from medallion_store.lake_paths import LakePaths
+from medallion_store.stored_file import StoredFile
+from medallion_store.stream_failure import DRIVER, end_failure
 from medallion_store.utc_time import age_seconds, utc_text
 
 MOST_ATTEMPTS = 3
@@ -24,6 +26,7 @@ class AttemptCounter:
     files: ControlFiles
     paths: LakePaths
     _is_first: bool = True
+    _failure_before: StoredFile | None = None
 
     @property
     def _path(self) -> str:
@@ -38,6 +41,8 @@ class AttemptCounter:
         if not self._is_first:
             return True
         self._is_first = False
+        # This driver holds silver's lease and has not failed yet: what is there is an earlier one's.
+        self._failure_before = self.files.load(self.paths.failure)
         before = self._count(query_id, batch_id)
         if before >= MOST_ATTEMPTS:
             self._give_up(query_id, batch_id, before, "the driver died each time, without an exception")
@@ -54,9 +59,15 @@ class AttemptCounter:
         self._give_up(query_id, batch_id, count, error)
         return True
 
-    def cannot_start(self, error: str) -> None:
-        """Leave for the operators why there is no batch to attempt."""
-        self.files.write(self.paths.failure, {"at": utc_text(), "batch_id": None, "error": error})
+    def cannot_start(self, error: str, kind: str | None = None) -> None:
+        """Leave for the operators why there is no batch to attempt.
+
+        Args:
+            error: the reason.
+            kind: class of the platform's own error.
+        """
+        content = {"at": utc_text(), "batch_id": None, "error": error, "kind": kind}
+        self.files.write(self.paths.failure, content)
 
     def failed_outside(self, error: str) -> bool:
         """Note a failure with no batch begun; True when it was the last of MOST_ATTEMPTS in a row.
@@ -75,9 +86,17 @@ class AttemptCounter:
         return True
 
     def succeeded(self) -> None:
-        """The first batch of this driver, or one that had failed, is done."""
+        """The first batch of this driver, or one that had failed, is done: an earlier failure is history."""
         self.files.delete(self._path)
         self.files.delete(self._starts)
+        if self._failure_before is not None:
+            end_failure(self.files, self.paths.failure, self._failure_before, DRIVER)
+            self._failure_before = None
+
+    def runs_without_records(self) -> None:
+        """No batch has begun although the broker answers: an earlier driver's failure is history."""
+        if self._is_first:
+            end_failure(self.files, self.paths.failure, self.files.load(self.paths.failure), DRIVER)
 
     def _count(self, query_id: str, batch_id: int) -> int:
         noted = self.files.load(self._path).content or {}

@@ -10,6 +10,8 @@ its own, as a JVM that has stopped does not answer; the lease's thread never ask
 from __future__ import annotations
 
 import logging
+import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -172,3 +174,9 @@ def finished_tasks(spark: SparkSession) -> int:
         executor = executors.apply(number)
         count += executor.completedTasks() + executor.failedTasks()
     return count
+
+
+def cluster_driver_id() -> str | None:
+    """The id that the cluster's master gave this driver: the name of the folder it runs in."""
+    folder = os.path.basename(os.getcwd())
+    return folder if re.fullmatch(r"driver-\d{14}-\d+", folder) else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -30,11 +28,12 @@ from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.session.spark_session import EXECUTOR_WAIT_SECONDS, executor_count, no_executor
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.control import AttemptCounter
+from medallion_spark.stream.error_text import first_line, reason_of
 from medallion_spark.stream.hang_guard import HangGuard
 from medallion_spark.stream.last_records import Partition
 from medallion_spark.stream.ledger import Ledger
 from medallion_spark.stream.ledger_completion import complete_ledger
-from medallion_spark.stream.liveness import HeartbeatThread
+from medallion_spark.stream.liveness import HeartbeatThread, cluster_driver_id
 from medallion_spark.stream.log_watch import LogWatch
 from medallion_spark.stream.options import StreamOptions
 from medallion_spark.stream.planned_offsets import PlannedOffsets
@@ -72,6 +71,8 @@ LOOK_SECONDS = 1
 LOG_LOOK_SECONDS = 10
 """How often the driver looks whether the topics still have the logs that it reads."""
 COMMIT_WAIT_SECONDS = 10
+QUIET_SECONDS = 60
+"""A query without a batch for so long after its start has nothing to read."""
 
 
 class _Stopping(Exception):
@@ -115,6 +116,7 @@ class Stream:
         self._gave_up = False
         self._log_watch: LogWatch | None = None
         self._next_log_look = 0.0
+        self._logs_are_there = False
         self._ends_seen: Mapping[Partition, int] = {}
         self._state: dict[str, Any] = {"state": STARTING}
         self._hang_guard = HangGuard(
@@ -212,7 +214,7 @@ class Stream:
         """Leave for a person what only a person can mend; the driver then ends well."""
         if isinstance(error, OtherLogError):
             self._files.write(self._paths.other_log, {"at": utc_text(), "logs": list(error.logs)})
-        self._attempts.cannot_start(str(error))
+        self._attempts.cannot_start(str(error), type(error).__name__)
         self._gave_up = True
         logger.error("cannot go on: %s", error)
 
@@ -296,6 +298,7 @@ class Stream:
     def _watch(self, query: StreamingQuery) -> None:
         without_executor_since: float | None = None
         reported = -1
+        quiet_at: float | None = time.monotonic() + QUIET_SECONDS
         while True:
             self._hang_guard.watched()
             try:
@@ -316,18 +319,34 @@ class Stream:
                 return
             if executor_count(self._spark) >= 1:
                 without_executor_since = None
+                if quiet_at is not None and time.monotonic() > quiet_at and self._is_idle(query):
+                    quiet_at = None
+                    self._note_quiet()
                 continue
             without_executor_since = without_executor_since or time.monotonic()
             if time.monotonic() - without_executor_since > EXECUTOR_WAIT_SECONDS:
                 raise ServiceUnavailable(no_executor(self._spark))
+
+    def _note_quiet(self) -> None:
+        try:
+            self._attempts.runs_without_records()
+        except ServiceUnavailable as error:
+            # The stream matters more: the first batch notes it too.
+            logger.warning("an earlier failure could not be ended: %s", error)
+
+    def _is_idle(self, query: StreamingQuery) -> bool:
+        """Whether the query is between two triggers, and the last look found the broker's logs there."""
+        return self._logs_are_there and not query.status["isTriggerActive"]
 
     def _has_another_log(self) -> bool:
         """Look now and then whether the topics still have the logs that are read, also while none is read."""
         if self._log_watch is None or time.monotonic() < self._next_log_look:
             return False
         self._next_log_look = time.monotonic() + LOG_LOOK_SECONDS
+        self._logs_are_there = False
         try:
             self._log_watch.check()
+            self._logs_are_there = True
         except OtherLogError as error:
             self._refuse(error)
             return True
@@ -378,7 +397,7 @@ class Stream:
             str(refused)
             if refused
             else (
-                f"the query ended outside of a batch: {_first_line(str(error))}; "
+                f"the query ended outside of a batch: {first_line(str(error))}; "
                 f"is the broker at {self._kafka.bootstrap} (MEDALLION_KAFKA_BOOTSTRAP) there, "
                 f"and are {self._paths.checkpoint} and its offsets still valid?"
             )
@@ -417,24 +436,6 @@ class Stream:
 def _ends_of(stored: object) -> dict[Partition, int]:
     """The ends of partitions that a heartbeat names; an old heartbeat names none."""
     return {(topic, number): end for topic, number, end in (stored if isinstance(stored, list) else ())}
-
-
-def cluster_driver_id() -> str | None:
-    """The id that the cluster's master gave this driver: the name of the folder it runs in."""
-    folder = os.path.basename(os.getcwd())
-    return folder if re.fullmatch(r"driver-\d{14}-\d+", folder) else None
-
-
-def reason_of(error: BaseException) -> str:
-    """What to tell operators of an error: its class and first line, without any record's content."""
-    if isinstance(error, MedallionError):
-        return str(error)
-    return f"{type(error).__name__}: {_first_line(str(error))}"
-
-
-def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0][:300] if lines else ""
 
 
 def _last_batch(query: StreamingQuery) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from medallion_contracts.errors import LeaseError, ParameterError
 from medallion_ops.control import StreamControl, main
+from medallion_ops.monitor.stream_view import stream_view
 from medallion_store.folder_files import FolderFiles
 from medallion_store.lake_paths import LakePaths
 from settings_of_tests import settings
@@ -67,6 +68,24 @@ def test_the_log_that_the_stream_found_is_accepted_as_it_found_it(
     assert control.accept_log() == ["customers (another id)"], "twice is once"
     assert json.loads(Path(paths.accept_log_request).read_text())["logs"] == [found]
     assert control.show()["other_log"]["logs"] == [found]
+
+
+@pytest.mark.parametrize("command", ["accept-log", "recover", "start"])
+def test_a_command_that_lets_the_stream_go_on_ends_its_failure(
+    paths: LakePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    lake = settings(LAKE_URI=str(tmp_path), LAKE_AUTH="none").lake
+    files = FolderFiles()
+    files.write(paths.other_log, {"logs": [{"topic": "customers", "problem": "another id"}]})
+    files.write(paths.failure, {"at": datetime.now(UTC).isoformat(), "error": "another log"})
+    assert stream_view(lake, paths, datetime.now(UTC)).failure == "another log"
+    monkeypatch.setenv("MEDALLION_LAKE_URI", str(tmp_path))
+    monkeypatch.setenv("MEDALLION_LAKE_AUTH", "none")
+    assert main([command, "customers"]) == 0
+    assert stream_view(lake, paths, datetime.now(UTC)).failure is None
+    assert (files.read(paths.failure) or {})["ended_by"] == command
+    files.write(paths.failure, {"at": datetime.now(UTC).isoformat(), "error": "again"})
+    assert stream_view(lake, paths, datetime.now(UTC)).failure == "again", "a later failure stands"
 
 
 def test_a_lease_without_a_heartbeat_is_free(control: StreamControl, paths: LakePaths) -> None:

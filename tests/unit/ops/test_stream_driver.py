@@ -28,6 +28,7 @@ from medallion_store.control_files import control_files
 from medallion_store.lake_paths import LakePaths
 from medallion_store.stop_request import StopRequest, StopRequests
 from medallion_store.stream_driver import Submission
+from medallion_store.stream_failure import failure_of
 from settings_of_tests import settings
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -56,7 +57,8 @@ def seen(
         status = DriverStatus(submission.driver_id, state)
     if is_stop_requested:
         stop_request = StopRequest("r", "test", ago(60))
-    return Observation(NOW, submission, status, heartbeat, failure, stop_request, hang, HANG_SECONDS)
+    left = failure_of(failure)
+    return Observation(NOW, submission, status, heartbeat, left, stop_request, hang, HANG_SECONDS)
 
 
 def test_the_first_driver_is_submitted() -> None:
@@ -114,6 +116,15 @@ def test_a_librarys_message_is_not_mailed_as_it_may_quote_a_record() -> None:
     reason = decide(seen(state="FINISHED", failure=failure)).reason
     assert "ArithmeticException" in reason
     assert "jane" not in reason
+
+
+def test_a_failure_after_which_the_stream_worked_is_not_blamed_for_a_later_end() -> None:
+    failure = {"batch_id": 41, "error": "BalanceError", "at": ago(30), "ended_by": "driver"}
+    assert "batch 41" not in decide(seen(state="FAILED", failure=failure)).reason
+    by_a_person = {**failure, "ended_by": "accept-log"}
+    assert "batch 41" in decide(seen(state="FINISHED", failure=by_a_person)).reason, (
+        "it is why that driver ended"
+    )
 
 
 def test_the_failure_of_an_earlier_driver_is_not_blamed_on_this_one() -> None:
