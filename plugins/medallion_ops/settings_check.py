@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from medallion_contracts.errors import MedallionError
-from medallion_ops.settings import Settings, declarations, settings_table
+from medallion_contracts.errors import MedallionError, SettingsError
+from medallion_ops.setting_fields import SUBJECT
+from medallion_ops.setting_names import unknown_names
+from medallion_ops.settings import Settings, SparkSettings, declarations, settings_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,19 +23,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--table", action="store_true", help="print the README's table of all settings instead"
     )
-    if parser.parse_args(arguments).table:
-        print(settings_table())  # noqa: T201  # the table is this command's output
-        return 0
     try:
-        Settings.from_environment()
+        if parser.parse_args(arguments).table:
+            print(settings_table())  # noqa: T201  # the table is this command's output
+            return 0
+        return _check(os.environ)
+    except BrokenPipeError:  # whoever reads has read enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _check(environ: Mapping[str, str]) -> int:
+    try:
+        check_settings(environ)
     except MedallionError as error:
         print(error, file=sys.stderr)  # noqa: T201  # what went wrong is this command's output
         return 1
     for _, one in declarations():
-        given = os.environ.get(one.name, "")
+        given = environ.get(one.name, "")
         shown = "***" if one.is_secret and given else given or one.default or "-"
         print(f"{one.name}={shown}")  # noqa: T201  # the settings are this command's output
+    sys.stdout.flush()
     return 0
+
+
+def check_settings(environ: Mapping[str, str]) -> None:
+    """Hold an environment against everything that can be known of it on this machine.
+
+    Args:
+        environ: The environment.
+
+    Raises:
+        SettingsError: lists every problem: values, names that nothing reads, files that are not there.
+    """
+    problems: list[str] = []
+    try:
+        Settings.from_environment(environ)
+    except SettingsError as error:
+        problems += error.problems
+    problems += unknown_names(environ)
+    spark = SparkSettings.read(environ, [])
+    if spark is not None:
+        problems += _missing_files(spark)
+    if problems:
+        raise SettingsError(SUBJECT, problems)
+
+
+def _missing_files(spark: SparkSettings) -> Iterator[str]:
+    if not any(spark.jars.glob("*.jar")):
+        yield f"MEDALLION_SPARK_JARS: no jars in {spark.jars}"
+    if not any(spark.jobs_dir.glob("*.py")):
+        yield f"MEDALLION_JOBS_DIR: no entry scripts in {spark.jobs_dir}"
+    if not spark.secrets_file.is_file():
+        yield f"MEDALLION_SECRETS_FILE: there is no file {spark.secrets_file}"
+    elif not os.access(spark.secrets_file, os.R_OK):
+        yield f"MEDALLION_SECRETS_FILE: {spark.secrets_file} cannot be read by this user"
+    if shutil.which(spark.python) is None:
+        yield f"MEDALLION_SPARK_PYTHON: there is no program {spark.python}"
 
 
 if __name__ == "__main__":

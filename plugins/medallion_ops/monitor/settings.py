@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from medallion_contracts.loader import dataset_names
 from medallion_ops import setting_fields as f
 
 POOL = "monitor"
 """A pool of one slot in Airflow: the monitor runs while every other slot is taken."""
+
+LEVELS = (
+    "silver_freshness",
+    "gold_freshness",
+    "latency",
+    "quarantine_percent",
+    "completeness_percent",
+    "retention",
+    "expected_interval",
+)
+"""Names of the service levels that MEDALLION_SERVICE_LEVELS may set."""
+
+
+def _service_levels(value: str) -> tuple[tuple[str, float], ...]:
+    """`<dataset>.<level>=number`, several separated by commas: any other name would change nothing."""
+    levels = f.numbers_by_name(value)
+    known = {f"{dataset}.{level}" for dataset in dataset_names() for level in LEVELS}
+    for name, _ in levels:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            raise ValueError(
+                "must name <dataset>.<level> of "
+                f"{', '.join(dataset_names())} and {', '.join(LEVELS)}"
+                + (f"; {close[0]} is meant?" if close else "")
+            )
+    return levels
 
 
 @dataclass(frozen=True)
@@ -89,7 +117,7 @@ class MonitorSettings(f.Section):
     )
     service_levels: tuple[tuple[str, float], ...] = f.setting(
         "SERVICE_LEVELS",
-        f.numbers_by_name,
+        _service_levels,
         "service levels instead of the contracts', in seconds or percent: silver_freshness, gold_freshness, "
         "latency, retention (of the topic), expected_interval, quarantine_percent, completeness_percent",
         default="",
