@@ -1,4 +1,4 @@
-"""The check of an environment: what would change nothing in silence is named, as is a file that is not there."""
+"""The check of an environment names what would change nothing in silence, and files that are not there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Makes the gold tables what the contracts say, without losing a row.
 
-Added columns, wider types and NOT NULL follow the contract by themselves. What could lose data (a narrower
-type, another key) is refused with the remedy: a numbered SQL file that says how.
+Added columns, wider types, NOT NULL and a dropped key follow the contract by themselves. What could lose data
+(a narrower type, another key) is refused with the remedy; what is beside it is done all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from medallion_contracts.compile.postgres import (
     literal,
     quoted,
 )
-from medallion_contracts.errors import MigrationError
 from medallion_contracts.grain import Grain, source_of, tables_of
 from medallion_contracts.model import Column, Dataset, Table
 from medallion_ops.migrations.views import views_of
@@ -40,23 +39,21 @@ class _Stored:
 
 @dataclass
 class Changes:
-    """Statements that bring tables forward, what cannot be done, and what is left for later."""
+    """Statements that bring tables forward, what cannot be done, and what is left for later.
+
+    `retyping` are those that give columns another type, by table and column: they come first.
+    """
 
     statements: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    retyped: list[tuple[str, str]] = field(default_factory=list)
-    """Tables and columns that get another type."""
+    retyping: dict[tuple[str, str], str] = field(default_factory=dict)
     emptied: list[str] = field(default_factory=list)
     """What has no rows or values any more that gold must compute again."""
 
 
 def plan_schema_changes(connection: psycopg.Connection, dataset: Dataset) -> Changes:
-    """What it takes to make the tables of a dataset what its contracts say; nothing is executed.
-
-    Raises:
-        MigrationError: some change would lose data; lists all of them.
-    """
+    """What it takes to make the tables of a dataset what its contracts say; nothing is executed."""
     changes = Changes()
     for table in dataset.gold.values():
         stored = _stored_columns(connection, table.name)
@@ -65,8 +62,6 @@ def plan_schema_changes(connection: psycopg.Connection, dataset: Dataset) -> Cha
             changes.emptied.append(f"table gold.{table.name}")
         else:
             _compare(connection, dataset, table, stored, changes)
-    if changes.problems:
-        raise MigrationError("the gold tables cannot be made what the contracts say", changes.problems)
     _indexes(connection, dataset, changes)
     if not _exists(connection, AUDIT, "rejected_rows"):
         lists = "exclusions" if _exists(connection, STAGING, "exclusions") else "manifests"
@@ -103,24 +98,58 @@ def _compare(
     changes: Changes,
 ) -> None:
     name = quoted(GOLD, table.name)
-    key = _stored_key(connection, table.name)
-    if key != table.primary_key:
-        changes.problems.append(
-            f"gold.{table.name}: the key is ({', '.join(key)}), the contract says "
-            f"({', '.join(table.primary_key)}); add a file to migrations/versions that rebuilds the table"
-        )
     for column in table.columns:
         if column.name not in stored:
             changes.statements.extend(_added(dataset, name, column))
             changes.emptied.append(f"column gold.{table.name}.{column.name}")
         else:
             _compare_column(connection, table, column, stored[column.name], changes)
+    _compare_key(connection, table, stored, changes)
     if not _has_room_for_updates(connection, table.name):
         changes.statements.append(f"ALTER TABLE {name} SET ({ROOM_FOR_UPDATES})")
     for extra in sorted(set(stored) - set(table.column_names)):
         changes.notes.append(f"gold.{table.name}.{extra} is in no contract any more: kept, not written")
         if stored[extra].not_null:
             changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(extra)} DROP NOT NULL")
+
+
+def _compare_key(
+    connection: psycopg.Connection, table: Table, stored: dict[str, _Stored], changes: Changes
+) -> None:
+    """A key that somebody dropped is made again where the rows allow it; another one is refused."""
+    key, wanted = _stored_key(connection, table.name), table.primary_key
+    name, columns = quoted(GOLD, table.name), ", ".join(map(quoted, wanted))
+    if key == wanted:
+        return
+    add = f"ALTER TABLE {name} ADD PRIMARY KEY ({columns})"
+    if key:
+        changes.problems.append(
+            f"gold.{table.name}: the key is ({', '.join(key)}), the contract says ({', '.join(wanted)}); "
+            "undo the change, or add a file to migrations/versions that drops the old key and says "
+            f"`{add};`"
+        )
+    elif _may_have_key(connection, name, wanted, stored):
+        changes.statements.append(add)
+    else:
+        changes.problems.append(
+            f"gold.{table.name}: its primary key is gone, and rows have nulls in ({', '.join(wanted)}) "
+            f"or the same values twice: remove those rows, then `{add};`"
+        )
+
+
+def _may_have_key(
+    connection: psycopg.Connection, name: str, wanted: tuple[str, ...], stored: dict[str, _Stored]
+) -> bool:
+    there = [quoted(column) for column in wanted if column in stored]
+    some_row = f"SELECT 1 FROM {name} LIMIT 1"
+    if len(there) < len(wanted):  # a column of it was dropped, and comes back without values
+        return connection.execute(some_row.encode()).fetchone() is None
+    nulls = " OR ".join(f"{column} IS NULL" for column in there)
+    wrong = (
+        f"(SELECT 1 FROM {name} WHERE {nulls} LIMIT 1) UNION ALL "
+        f"(SELECT 1 FROM {name} GROUP BY {', '.join(there)} HAVING count(*) > 1 LIMIT 1)"
+    )
+    return connection.execute(wrong.encode()).fetchone() is None
 
 
 def _added(dataset: Dataset, name: str, column: Column) -> list[str]:
@@ -151,8 +180,9 @@ def _compare_column(
                 "not hold every value; undo the change, or add a file to migrations/versions that says how"
             )
             return
-        changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} TYPE {wanted}")
-        changes.retyped.append((table.name, column.name))
+        changes.retyping[table.name, column.name] = (
+            f"ALTER TABLE {name} ALTER {quoted(column.name)} TYPE {wanted}"
+        )
     if stored.not_null and not column.required:
         changes.statements.append(f"ALTER TABLE {name} ALTER {quoted(column.name)} DROP NOT NULL")
     if column.required and not stored.not_null:

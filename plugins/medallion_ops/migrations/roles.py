@@ -116,6 +116,16 @@ def act_as_writer(connection: psycopg.Connection) -> None:
     connection.execute(f"SET LOCAL ROLE {quoted(WRITER)}")
 
 
+def relations(connection: psycopg.Connection) -> set[str]:
+    """Names of the tables and views that gold has."""
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) "
+        "AND relkind IN ('r', 'p', 'v')",
+        [GOLD],
+    )
+    return {str(name) for (name,) in rows}
+
+
 def grant_reading(
     connection: psycopg.Connection, *, without_pii: Iterable[str], with_pii: Iterable[str]
 ) -> None:

@@ -1,7 +1,8 @@
 """Applies what the database lacks, in one transaction; doing it again, or twice at once, changes nothing.
 
 What it lacks is read from its catalogue: a schema, table, column, index, view, role or grant that somebody
-dropped is made again, and gold is computed from scratch where it lost rows by that.
+dropped is made again, and gold is computed from scratch where it lost rows by that. A change that is refused
+keeps nothing else from being mended: readers read on what was published.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from medallion_contracts.errors import GoldError
+from medallion_contracts.errors import GoldError, MigrationError
 from medallion_contracts.model import Dataset
 from medallion_ops.migrations.contract_tables import own_relations, plan_schema_changes
-from medallion_ops.migrations.roles import act_as_writer, ensure_roles, grant_reading, take_over
+from medallion_ops.migrations.roles import act_as_writer, ensure_roles, grant_reading, relations, take_over
 from medallion_ops.migrations.scripts import MIGRATIONS, apply_scripts, recorded, scripts, tables_of
 from medallion_ops.migrations.view_changes import ensure_views, make_way
 from medallion_ops.migrations.views import has_pii, views_of
@@ -37,7 +38,8 @@ def migrate(dsn: Secret, dataset: Dataset) -> tuple[str, ...]:
     minute, so that a long query cannot queue everybody else behind it; the next run tries again.
 
     Raises:
-        MigrationError: a contract change would lose data, or an applied file was changed.
+        MigrationError: a contract change would lose data, or is in the way of others' views: lists every such
+            problem, after all else was done; or an applied file was changed.
         GoldError: the server is too old, or the login lacks a right.
         ServiceUnavailable: Postgres does not answer.
     """
@@ -51,16 +53,20 @@ def migrate(dsn: Secret, dataset: Dataset) -> tuple[str, ...]:
         own = [MIGRATIONS, *tables_of(scripts()), *own_relations(dataset)]
         take_over(connection, own)
         act_as_writer(connection)
-        done = [*apply_scripts(connection), *_apply_contracts(connection, dataset)]
+        done, refused = [*apply_scripts(connection)], list[str]()
+        done += _apply_contracts(connection, dataset, refused)
         pii = [table.name for table in dataset.gold.values() if has_pii(table)]
-        rest = [name for name in dataset.gold if name not in pii]
+        rest = [*(name for name in dataset.gold if name not in pii), *(one.name for one in views_of(dataset))]
+        there = relations(connection)  # without the views that could not be made
         grant_reading(
             connection,
-            without_pii=[*rest, *(view.name for view in views_of(dataset))],
+            without_pii=[name for name in rest if name in there],
             with_pii=[*pii, "publications"],
         )
     for line in done:
         log.info("migration: %s", line)
+    if refused:
+        raise MigrationError("gold cannot be made what the contracts say", refused)
     return tuple(done)
 
 
@@ -88,15 +94,21 @@ def ensure_migrated(dsn: Secret, datasets: Iterable[Dataset]) -> bool:
     return True
 
 
-def _apply_contracts(connection: psycopg.Connection, dataset: Dataset) -> Iterator[str]:
+def _apply_contracts(connection: psycopg.Connection, dataset: Dataset, refused: list[str]) -> Iterator[str]:
+    """Do what can be done, and add to `refused` what cannot; yields a line for each thing done."""
     changes = plan_schema_changes(connection, dataset)
+    refused += changes.problems
     for note in changes.notes:
         log.info("migration: %s", note)
-    views = views_of(dataset)
-    # A view pins the type of what it shows: it makes way, and comes back in the same transaction.
-    dropped = make_way(connection, views, changes.retyped)
-    for statement in changes.statements:
+    views, retyping = views_of(dataset), list(changes.retyping.values())
+    try:
+        # A view pins the type of what it shows: it makes way, and comes back in the same transaction.
+        dropped = make_way(connection, views, changes.retyping)
+    except MigrationError as error:  # before anything was dropped
+        refused += error.problems
+        dropped, retyping = [], []
+    for statement in [*retyping, *changes.statements]:
         connection.execute(statement.encode())
         if not statement.startswith(("SELECT", "UPDATE")):
             yield statement.splitlines()[0].rstrip(" (")
-    yield from ensure_views(connection, views, dropped)
+    yield from ensure_views(connection, views, dropped, refused)

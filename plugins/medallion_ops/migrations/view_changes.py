@@ -71,28 +71,58 @@ def drop_views(
 
 
 def ensure_views(
-    connection: psycopg.Connection, views: Sequence[View], dropped: Iterable[KeptView] = ()
+    connection: psycopg.Connection,
+    views: Sequence[View],
+    dropped: Iterable[KeptView],
+    refused: list[str],
 ) -> Iterator[str]:
     """Create the views that are missing, replace those that differ; yields a line for each.
 
-    Raises:
-        MigrationError: A view must be dropped to follow its contract, and views of others show it.
+    Args:
+        connection: The connection of the migration's transaction.
+        views: All views of ours.
+        dropped: Those of them that made way, which must come back.
+        refused: Gets what is wrong with a view that cannot be made; the others are made all the same.
     """
+    import psycopg
+
     carried = {one.view.name: one.statements for one in dropped}
-    known = recorded(connection)
+    made_way = set(carried)
     for view in views:
-        is_there = _oid(connection, view) is not None
-        if is_there and known.get(f"view {view.name}") == _fingerprint(connection, view):
-            continue
-        if is_there and not _replaced(connection, view):
-            carried |= {one.view.name: one.statements for one in drop_views(connection, views, [view.name])}
-            is_there = False
-        if not is_there:
-            connection.execute(f"CREATE VIEW {quoted(GOLD, view.name)} AS\n{view.definition()}".encode())
-            for statement in carried.get(view.name, ()):
-                connection.execute(statement.encode())
-        record(connection, f"view {view.name}", _fingerprint(connection, view))
-        yield f"{'CREATE OR REPLACE' if is_there else 'CREATE'} VIEW {quoted(GOLD, view.name)}"
+        done: str | None = None
+        try:
+            with connection.transaction():
+                done = _ensured(connection, views, view, carried)
+        except MigrationError as error:
+            refused += error.problems
+        except psycopg.errors.ProgrammingError as error:
+            # Where it made way for a change, everything stays as it was.
+            if view.name in made_way or not refused:
+                raise
+            refused.append(f"view gold.{view.name} cannot be made yet: {error.diag.message_primary}")
+        if done:
+            yield done
+
+
+def _ensured(
+    connection: psycopg.Connection,
+    views: Sequence[View],
+    view: View,
+    carried: dict[str, tuple[str, ...]],
+) -> str | None:
+    """Make one view what its contract says, unless it is; `carried` is what views had that were dropped."""
+    is_there = _oid(connection, view) is not None
+    if is_there and recorded(connection).get(f"view {view.name}") == _fingerprint(connection, view):
+        return None
+    if is_there and not _replaced(connection, view):
+        carried |= {one.view.name: one.statements for one in drop_views(connection, views, [view.name])}
+        is_there = False
+    if not is_there:
+        connection.execute(f"CREATE VIEW {quoted(GOLD, view.name)} AS\n{view.definition()}".encode())
+        for statement in carried.get(view.name, ()):
+            connection.execute(statement.encode())
+    record(connection, f"view {view.name}", _fingerprint(connection, view))
+    return f"{'CREATE OR REPLACE' if is_there else 'CREATE'} VIEW {quoted(GOLD, view.name)}"
 
 
 def make_way(

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 from medallion_contracts.errors import ServiceUnavailable
 
 CONNECTION = "airflow_api"
 TIMEOUT_SECONDS = 5
+ENDED_RUNS = 24
 
 
 @dataclass(frozen=True)
 class AirflowView:
-    """Paused DAGs, and when the oldest running run of each DAG began (UTC)."""
+    """Paused DAGs, when the oldest running run of each DAG began (UTC), and how many failed in a row."""
 
     paused: tuple[str, ...] = ()
     running_since: Mapping[str, datetime] = field(default_factory=dict)
+    failed_in_a_row: Mapping[str, int] = field(default_factory=dict)
 
 
 def airflow_view(must_run: Iterable[str], gold_dags: Iterable[str]) -> AirflowView | None:
@@ -26,7 +29,7 @@ def airflow_view(must_run: Iterable[str], gold_dags: Iterable[str]) -> AirflowVi
 
     Args:
         must_run: dag_ids that must not be paused, once they have run.
-        gold_dags: dag_ids whose running runs are timed.
+        gold_dags: dag_ids whose running runs are timed, and whose failed runs are counted.
 
     Raises:
         ServiceUnavailable: the API does not answer or refuses the login.
@@ -46,18 +49,26 @@ def airflow_view(must_run: Iterable[str], gold_dags: Iterable[str]) -> AirflowVi
             paused = {dag["dag_id"] for dag in dags["dags"]} & set(must_run)
             # A DAG that no one has started yet was not paused by anyone.
             paused = {dag_id for dag_id in paused if _has_run(client, dag_id)}
-            running = {}
+            running, failed = {}, {}
             for dag_id in gold_dags:
                 runs = _get(client, f"/api/v2/dags/{dag_id}/dagRuns", {"state": "running", "limit": 10})
                 starts = [one["start_date"] for one in runs.get("dag_runs", []) if one.get("start_date")]
                 if starts:
                     running[dag_id] = min(_utc(start) for start in starts)
+                failed[dag_id] = _failed_in_a_row(client, dag_id)
     except (httpx.HTTPError, KeyError, ValueError) as error:
         raise ServiceUnavailable(
             f"Airflow's API at {base} did not answer as it should ({type(error).__name__}): check the "
             f"connection {CONNECTION}"
         ) from None
-    return AirflowView(tuple(sorted(paused)), running)
+    return AirflowView(tuple(sorted(paused)), running, failed)
+
+
+def _failed_in_a_row(client: Any, dag_id: str) -> int:
+    """How many of the newest ended runs failed, ENDED_RUNS at most."""
+    newest = {"state": ["success", "failed"], "order_by": "-run_after", "limit": ENDED_RUNS}
+    runs = _get(client, f"/api/v2/dags/{dag_id}/dagRuns", newest).get("dag_runs", [])
+    return sum(1 for _ in takewhile(lambda run: run["state"] == "failed", runs))
 
 
 def _has_run(client: Any, dag_id: str) -> bool:

@@ -19,6 +19,7 @@ from medallion_ops.alerts import outbox
 from medallion_ops.alerts.sending import entries, send_waiting
 from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.decision import DECISION_MINUTES, waits_since
+from medallion_ops.migrations.readers import unreadable
 from medallion_ops.migrations.runner import ensure_migrated
 from medallion_ops.monitor import host_view, incidents, lake_facts, samples
 from medallion_ops.monitor.airflow_view import AirflowView, airflow_view
@@ -159,7 +160,7 @@ def _observe(
         )
     silence = (now - news.committed_at).total_seconds() if news.committed_at else None
     stream = replace(stream, latency_p95=news.latency_p95, silence=silence)
-    gold = _gold(connection, dataset.name, airflow, now)
+    gold = _gold(connection, dataset, airflow, now)
     with failed.part("the lake"):
         last = last_publication(connection, dataset.name)
         pending = oldest_pending(paths.silver, storage, last.to_version if last else None)
@@ -192,16 +193,18 @@ def _keep_facts(
 
 
 def _gold(
-    connection: psycopg.Connection, dataset: str, airflow: AirflowView | None, now: datetime
+    connection: psycopg.Connection, dataset: Dataset, airflow: AirflowView | None, now: datetime
 ) -> GoldObservation:
-    question = waits_since(connection, dataset, now)
+    question, dag_id = waits_since(connection, dataset.name, now), f"{dataset.name}_gold"
     age = (now - question).total_seconds() if question else None
-    started = airflow.running_since.get(f"{dataset}_gold") if airflow else None
+    started = airflow.running_since.get(dag_id) if airflow else None
     return GoldObservation(
         # A run that waits for a person does not hang.
         run_age=(now - started).total_seconds() if started and question is None else None,
         question_age=age,
         question_minutes_left=None if age is None else DECISION_MINUTES - age / 60,
+        failed_runs=airflow.failed_in_a_row.get(dag_id) if airflow else None,
+        unreadable=tuple(unreadable(connection, dataset)),
     )
 
 

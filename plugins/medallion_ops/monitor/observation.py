@@ -79,13 +79,19 @@ class StreamObservation:
 
 @dataclass(frozen=True)
 class GoldObservation:
-    """A dataset's gold. `pending_age` is the age of the oldest silver commit not published, 0 for none."""
+    """A dataset's gold. `pending_age` is the age of the oldest silver commit not published, 0 for none.
+
+    `failed_runs` is how many of the newest ended runs failed without one in between that did not;
+    `unreadable` what keeps readers from it.
+    """
 
     pending_age: float | None = None
     run_age: float | None = None
     question_age: float | None = None
     question_minutes_left: float | None = None
     label_source_problem: str | None = None
+    failed_runs: int | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from medallion_store.stop_request import FORGOTTEN_AFTER
 
 QUESTION_REMINDER_MINUTES = 15
 """People are reminded of the gate's question this long before it expires."""
+FAILED_RUNS = 3
+"""So many failed runs of gold in a row are no accident of one hour."""
 
 
 def problems(seen: Observation, limits: Limits) -> list[Problem]:
@@ -29,6 +31,7 @@ def problems(seen: Observation, limits: Limits) -> list[Problem]:
         found += topic_problems(dataset, levels)
         found += record_problems(dataset, levels, seen)
         found += _gold(dataset.dataset, dataset.gold, levels, limits)
+        found += _gold_upkeep(dataset.dataset, dataset.gold)
     return found
 
 
@@ -168,4 +171,23 @@ def _gold(name: str, gold: GoldObservation, levels: ServiceLevels, limits: Limit
             "Bring the source back, or correct MEDALLION_CHURN_SOURCE.",
             name,
             level=Level.WARNING,
+        )
+
+
+def _gold_upkeep(name: str, gold: GoldObservation) -> Iterator[Problem]:
+    if gold.unreadable:
+        yield Problem(
+            "gold_unreadable",
+            f"Readers cannot read all of {name}'s gold: {'; '.join(gold.unreadable)}.",
+            "Published rows are not lost, but queries of readers fail.",
+            f"`python -m medallion_ops.migrations --dataset {name}` makes views and grants again.",
+            name,
+        )
+    if exceeds(gold.failed_runs, FAILED_RUNS - 1):
+        yield Problem(
+            "gold_failing",
+            f"The last {FAILED_RUNS} or more runs of {name}_gold failed or were blocked by the gate.",
+            "Gold stays as the last publication left it, and falls behind silver; nothing is lost.",
+            f"See the last mails about {name}_gold, or its failed task: remove the reason, or decide.",
+            name,
         )

@@ -69,8 +69,8 @@ def record(
     stream = seen.stream
     connection.execute(
         f"INSERT INTO audit.monitor_samples (dataset, at, ledger_sequence, batches, {_SUMS}, heartbeat_age, "
-        "backlog_records, backlog_age, latency_p95, pending_age) "
-        f"VALUES ({', '.join(['%s'] * 17)}) ON CONFLICT DO NOTHING".encode(),
+        "backlog_records, backlog_age, latency_p95, pending_age, failed_runs) "
+        f"VALUES ({', '.join(['%s'] * 18)}) ON CONFLICT DO NOTHING".encode(),
         [
             seen.dataset,
             now,
@@ -89,6 +89,7 @@ def record(
             stream.backlog_age,
             stream.latency_p95,
             seen.gold.pending_age,
+            seen.gold.failed_runs,
         ],
     )
     connection.execute(

@@ -11,6 +11,7 @@ from medallion_contracts.errors import GoldError, MigrationError
 from medallion_contracts.model import Column, ColumnType, Dataset, Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import publish_set
+from medallion_ops.migrations.readers import unreadable
 from medallion_ops.migrations.runner import migrate
 from medallion_store.gold_catalogue import last_published
 from services import PostgresServer
@@ -31,6 +32,11 @@ def publish(gold: GoldDatabase, *customers: str, kind: str = "increment") -> int
         keep_verdict(connection, Verdict(set_id, "hash", (finding,)))
     publish_set(gold.secret, DATASET, set_id)
     return set_id
+
+
+def not_readable(gold: GoldDatabase) -> list[str]:
+    with psycopg.connect(gold.dsn) as connection:
+        return unreadable(connection, DATASET)
 
 
 def refresh_due(gold: GoldDatabase) -> str | None:
@@ -235,3 +241,80 @@ def test_a_dump_restored_without_owners_is_the_writers_again(
         assert migrate(login.secret, DATASET) == ()
     finally:
         gold.query("DROP ROLE some_writer")
+
+
+def test_a_refused_change_keeps_nothing_else_from_being_mended(gold: GoldDatabase) -> None:
+    publish(gold, "A")
+    for damage in (
+        "REVOKE USAGE ON SCHEMA gold FROM gold_reader",
+        "DROP VIEW gold.customers_masked CASCADE",
+        "DROP VIEW gold.segment_current",
+        "REVOKE SELECT ON gold.customer_features FROM gold_reader",
+        "ALTER TABLE gold.customer_features DROP COLUMN tenure_band CASCADE",
+        "ALTER TABLE gold.customers ALTER tenure TYPE bigint",
+        "ALTER TABLE gold.customer_history DROP CONSTRAINT customer_history_pkey",
+        "INSERT INTO gold.customer_history SELECT * FROM gold.customer_history",
+    ):
+        gold.query(damage)
+    with pytest.raises(MigrationError) as refused:
+        migrate(gold.secret, DATASET)
+    key, kind = sorted(refused.value.problems)
+    assert "gold.customers.tenure: is bigint" in kind
+    assert "customer_history" in key
+    assert "ADD PRIMARY KEY (" in key
+    with psycopg.connect(gold.dsn) as connection:
+        connection.execute("SET ROLE gold_reader")
+        assert connection.execute("SELECT count(*) FROM gold.customers_masked").fetchone() == (1,)
+        assert connection.execute("SELECT count(tenure_band) FROM gold.customer_features").fetchone()
+        assert connection.execute("SELECT count(*) FROM gold.segment_current").fetchone()
+    assert not_readable(gold) == []
+
+
+def test_a_dropped_key_is_made_again_where_the_rows_allow_it(gold: GoldDatabase) -> None:
+    publish(gold, "A", "B")
+    gold.query("ALTER TABLE gold.customers DROP CONSTRAINT customers_pkey")
+    assert any("ADD PRIMARY KEY" in line for line in migrate(gold.secret, DATASET))
+    assert migrate(gold.secret, DATASET) == ()
+
+
+def test_another_key_is_refused_with_the_statement_that_mends_it(gold: GoldDatabase) -> None:
+    gold.query(
+        "ALTER TABLE gold.customers DROP CONSTRAINT customers_pkey, ADD PRIMARY KEY (customer_id, updated_at)"
+    )
+    with pytest.raises(MigrationError, match=r"the key is \(customer_id, updated_at\).*ADD PRIMARY KEY \("):
+        migrate(gold.secret, DATASET)
+
+
+def test_a_view_of_others_in_the_way_of_a_type_keeps_no_column_away(gold: GoldDatabase) -> None:
+    gold.query("CREATE VIEW public.mine AS SELECT monthly_charges FROM gold.customers")
+    wanted = with_column(retyped(DATASET), "customer_features", Column("extra", ColumnType.STRING, "Extra."))
+    with pytest.raises(MigrationError, match=r"view public.mine of .* shows"):
+        migrate(gold.secret, wanted)
+    assert gold.query("SELECT count(extra) FROM gold.customer_features") == [(0,)]
+    gold.query("DROP VIEW public.mine")
+    assert any("numeric" in line for line in migrate(gold.secret, wanted))
+
+
+@pytest.mark.parametrize(
+    ("damage", "missing"),
+    [
+        ("REVOKE USAGE ON SCHEMA gold FROM gold_reader", "gold_reader may not use schema gold"),
+        ("DROP VIEW gold.customers_masked", "view gold.customers_masked is gone"),
+        (
+            "REVOKE SELECT ON gold.customer_features FROM gold_reader",
+            "gold_reader may not read gold.customer_f",
+        ),
+        (
+            "REVOKE SELECT ON gold.customers FROM gold_pii_reader",
+            "gold_pii_reader may not read gold.customers",
+        ),
+        ("DROP TABLE gold.segment_hourly CASCADE", "table gold.segment_hourly is gone"),
+    ],
+)
+def test_what_readers_cannot_read_is_noticed(gold: GoldDatabase, damage: str, missing: str) -> None:
+    publish(gold, "A")
+    assert not_readable(gold) == []
+    gold.query(damage)
+    assert any(line.startswith(missing) for line in not_readable(gold))
+    migrate(gold.secret, DATASET)
+    assert not_readable(gold) == []

@@ -142,10 +142,16 @@ def test_a_few_rejected_events_are_no_rate() -> None:
         ({"run_age": 1801}, "gold_hangs"),
         ({"question_minutes_left": 14}, "question_expires"),
         ({"label_source_problem": "gone"}, "label_source"),
+        ({"failed_runs": 3}, "gold_failing"),
+        ({"unreadable": ("view gold.customers_masked is gone",)}, "gold_unreadable"),
     ],
 )
 def test_each_trouble_of_gold_is_named(changes: dict[str, Any], code: str) -> None:
     assert gold(**changes) == [code]
+
+
+def test_two_failed_runs_of_gold_are_no_incident_yet() -> None:
+    assert gold(failed_runs=2) == []
 
 
 @pytest.mark.parametrize(
