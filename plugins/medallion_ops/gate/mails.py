@@ -123,8 +123,10 @@ def released_alert(dataset: str, published: Publication, links: Links) -> Alert:
         links: to the run.
     """
     by = f" by {published.decided_by}" if published.decided_by else ""
-    passed = published.decision == "passed"
-    how = "The gate passed the set." if passed else f"The decision{by} was: {published.decision}."
+    passed, _, more = published.decision.partition("; ")
+    how = f"The decision{by} was: {published.decision}."
+    if passed == "passed":
+        how = "The gate passed the set" + (f"; {more}." if more else ".")
     return Alert(
         subject=f"{dataset}_gold: gold is released",
         level=Level.RESOLVED,

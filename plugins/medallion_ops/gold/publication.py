@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.compile.postgres import (
     GOLD,
@@ -35,6 +35,7 @@ from medallion_store.gold_catalogue import (
     manifest,
     publication_of_set,
     record_publication,
+    sets_of_run,
 )
 from medallion_store.postgres import gold_connection
 from medallion_store.refresh_plan import gold_contract_hash
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 ROOM_FOR_JOINS = "SET LOCAL work_mem = '128MB'"
 """Joins of a million rows stay in memory then: an update of all of them takes 7.5 s, not 11.7 s."""
 PASSED = "passed"
+EARLIER = "passed; rows rejected by an earlier decision of {who} about set {set_id} stay out"
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,7 @@ def publish_set(dsn: Secret, dataset: Dataset, set_id: int) -> Outcome:
             rows=rows,
             suite_hash=verdict.suite_hash if verdict else None,
             code_version=f"{written.code_version}+{code_version(*_CODE)}",
-            decision=decision.option if decision else PASSED,
-            decided_by=decision.decided_by if decision else None,
-            decided_at=decision.decided_at if decision else None,
+            **_recorded(connection, written, decision),
         )
     return Outcome(publication_id, set_id, rows, True, time.monotonic() - started)
 
@@ -152,6 +152,23 @@ def _decision(connection: psycopg.Connection, written: Manifest, verdict: Verdic
             f"{', '.join(verdict.failed_critical)}"
         )
     return decision
+
+
+def _recorded(connection: psycopg.Connection, written: Manifest, decision: Decision | None) -> dict[str, Any]:
+    """What the publication's row says of a decision: it belongs to the set and run it was asked about.
+
+    A later run that leaves the same rows out publishes much that its person never saw.
+    """
+    if decision is None:
+        return {"decision": PASSED, "decided_by": None, "decided_at": None}
+    if decision.set_id in sets_of_run(connection, written.dataset, written.run_id):
+        return {
+            "decision": decision.option,
+            "decided_by": decision.decided_by,
+            "decided_at": decision.decided_at,
+        }
+    said = EARLIER.format(who=decision.decided_by or "someone", set_id=decision.set_id)
+    return {"decision": said, "decided_by": None, "decided_at": None}
 
 
 def refuse_if_stale(connection: psycopg.Connection, dataset: Dataset, written: Manifest) -> None:

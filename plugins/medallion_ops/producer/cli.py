@@ -16,7 +16,7 @@ from types import FrameType
 from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import add_dataset_argument
-from medallion_ops.producer.parameters import Parameters, Source, amount
+from medallion_ops.producer.parameters import Amount, Parameters, Source, amount
 from medallion_ops.settings import KafkaSettings
 from medallion_ops.stream_settings import StreamSettings
 
@@ -159,15 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     faults.add_argument(
         "--broken",
-        type=amount,
+        type=_amount,
         default=0,
         metavar="N",
         help="records that the contract rejects, each for one reason",
     )
-    faults.add_argument("--duplicated", type=amount, default=0, metavar="N", help="exact repeats of events")
+    faults.add_argument("--duplicated", type=_amount, default=0, metavar="N", help="exact repeats of events")
     faults.add_argument(
         "--late",
-        type=amount,
+        type=_amount,
         default=0,
         metavar="N",
         help="versions older than the stream's watermark allows, sent last",
@@ -183,4 +183,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "must be a time in ISO 8601 with an offset, as in 2026-03-01T12:00:00Z"
+        ) from None
+
+
+def _amount(text: str) -> Amount:
+    try:
+        return amount(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number (12) or a fraction of the events (0.01)") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -13,6 +15,7 @@ from medallion_contracts.errors import SourceError
 from medallion_ops.producer.source_file import SourceFile
 
 _SHOWN = 20
+_BLOCK = 65_536
 Item = TypeVar("Item")
 Report = Callable[[str], None]
 """Takes one problem, e.g. `line 7: ...`; it may raise to end the reading."""
@@ -104,8 +107,22 @@ def csv_rows(file: SourceFile, required: frozenset[str], report: Report) -> Iter
                     report(f"line {reader.line_num}: {len(cells)} cells, the header has {len(header)}")
         except csv.Error as error:
             report(f"line {reader.line_num}: not valid CSV ({error})")
-        except UnicodeDecodeError as error:
-            report(f"after line {reader.line_num}: not UTF-8 ({error.reason})")
+        except UnicodeDecodeError:
+            report(_not_text(file))
+
+
+def _not_text(file: SourceFile) -> str:
+    """Text is decoded in blocks, far ahead of the rows: the line of the first wrong byte is looked up."""
+    line, reason = 1, "it ends in the middle of a letter"
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with file.open() as content:
+        for block in iter(partial(content.read, _BLOCK), b""):
+            try:
+                line += decoder.decode(block).count("\n")
+            except UnicodeDecodeError as error:
+                line, reason = line + error.object[: error.start].count(b"\n"), error.reason
+                break
+    return f"line {line}: not UTF-8 ({reason}); is it a text file, saved as UTF-8?"
 
 
 def _header_problems(header: list[str], required: frozenset[str]) -> list[str]:

@@ -224,8 +224,16 @@ def test_versions_that_would_take_the_place_of_a_failing_one_and_fail_too_go_wit
     assert found[3][2] == ["customers.gender_allowed"], "a rule that the newest version did not break"
 
 
-@pytest.mark.parametrize("run_id", ["run", "the-next-run"])
-def test_the_first_set_written_without_the_rows_carries_the_decision(gold: GoldDatabase, run_id: str) -> None:
+EARLIER = "passed; rows rejected by an earlier decision of grace about set 1 stay out"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "said"),
+    [("run", ("publish without the failing rows", "grace")), ("the-next-run", (EARLIER, None))],
+)
+def test_a_decision_is_recorded_with_its_run_and_named_by_the_first_later_one(
+    gold: GoldDatabase, run_id: str, said: tuple[str, str | None]
+) -> None:
     _, verdict = held_back(gold)
     decide(gold, Option.WITHOUT_FAILING_ROWS)
     with psycopg.connect(gold.dsn) as connection:
@@ -235,9 +243,10 @@ def test_the_first_set_written_without_the_rows_carries_the_decision(gold: GoldD
         publish_passed(gold, gold.stage([version(customer)], run_id=run_id))
 
     assert gold.query("SELECT decision, decided_by FROM gold.publications ORDER BY publication_id") == [
-        ("publish without the failing rows", "grace"),
+        said,
         ("passed", None),
     ]
+    assert gold.value("SELECT count(decided_at) FROM gold.publications") == (said[1] is not None)
 
 
 def test_a_decision_that_left_nothing_out_is_not_behind_a_set(gold: GoldDatabase) -> None:

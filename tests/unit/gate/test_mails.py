@@ -105,6 +105,7 @@ def test_a_warning_mail_says_that_gold_is_published() -> None:
     ("decision", "by", "told"),
     [
         ("passed", None, "The gate passed the set."),
+        ("passed; rows rejected stay out", None, "The gate passed the set; rows rejected stay out."),
         ("publish anyway", "grace", "The decision by grace was: publish anyway."),
     ],
 )

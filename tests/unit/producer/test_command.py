@@ -110,6 +110,22 @@ def test_a_command_line_that_cannot_be_understood_exits_with_2(arguments: list[s
     assert exit_.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "accepted"),
+    [
+        ("--as-of", "yesterday", "2026-03-01T12:00:00Z"),
+        ("--broken", "few", "a fraction of the events (0.01)"),
+    ],
+)
+def test_a_value_that_cannot_be_read_says_what_is_accepted(
+    option: str, value: str, accepted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--source", "telco", option, value])
+    assert f"argument {option}: must be " in (said := capsys.readouterr().err)
+    assert accepted in said
+
+
 def test_help_is_complete_and_loads_neither_kafka_nor_faker() -> None:
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("expectations", "plugins"))
     done = subprocess.run(

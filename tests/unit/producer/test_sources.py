@@ -78,7 +78,9 @@ class TestTelcoTable:
             (HEADER.replace("tenure", "months").encode() + b"\n", "line 1: no column tenure; "),
             (HEADER.encode() + b",tenure\n", r"line 1: columns 6 and 22 have the same name \(tenure\)"),
             (HEADER.encode() + b"\n", "it holds no events"),
-            (f"{HEADER}\n{FIRST}\n".encode() + b"\xff\xfe,x\n", "not UTF-8"),
+            (f"{HEADER}\n{FIRST}\n".encode() + b"\xff\xfe,x\n", "  - line 3: not UTF-8"),
+            (b"\x89PNG\r\n\x1a\n" * 9, "  - line 1: not UTF-8"),
+            (f"{HEADER}\n{FIRST}".encode() + b"\xc3", "  - line 2: not UTF-8"),
             (f'{HEADER}\n"7590"-VHVEG,{FIRST}\n'.encode(), "line 2: not valid CSV"),
         ],
     )
