@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from medallion_ops.monitor.limits import ServiceLevels
@@ -18,6 +18,7 @@ class Card:
     """A layer of a dataset. `freshness` is the age of the oldest record not in it, `limit` the promise.
 
     `state` is good, bad, or unknown: without a service level or a recent look there is nothing to compare.
+    `trouble` is what keeps the layer from getting on, though it may still be within its limit.
     """
 
     layer: str
@@ -26,6 +27,7 @@ class Card:
     freshness: float | None
     limit: float | None
     state: str
+    trouble: str | None = None
 
 
 def cards(
@@ -33,6 +35,7 @@ def cards(
     sample: Mapping[str, Any] | None,
     counts: Mapping[tuple[str, str], tuple[int, datetime]],
     hour: Mapping[tuple[str, str], int],
+    blocked_since: datetime | None = None,
 ) -> list[Card]:
     """The cards of a dataset.
 
@@ -41,6 +44,7 @@ def cards(
         sample: the monitor's last look at it; None for none.
         counts: rows and time of count by (layer, table).
         hour: rows of the last hour by (layer, table).
+        blocked_since: when the gate began to hold gold back; None when it does not.
     """
     is_recent = sample is not None and sample["age"] <= LOOK_IS_OLD_SECONDS
     seen = dict(sample) if sample is not None and is_recent else {}
@@ -50,6 +54,7 @@ def cards(
         "quarantine": (_quarantined_percent(hour if is_recent else {}), levels.quarantine_percent),
         "gold": (seen.get("pending_age"), levels.gold_freshness),
     }
+    trouble = {"gold": _trouble_of_gold(blocked_since, seen.get("failed_runs"))}
     return [
         Card(
             layer,
@@ -61,10 +66,21 @@ def cards(
             min((at for (of, _), (_, at) in counts.items() if of == layer), default=None),
             value,
             limit,
-            _state(value, limit),
+            "bad" if trouble.get(layer) else _state(value, limit),
+            trouble.get(layer),
         )
         for layer, (value, limit) in promised.items()
     ]
+
+
+def _trouble_of_gold(blocked_since: datetime | None, failed_runs: int | None) -> str | None:
+    """What keeps gold from the next publication, for people; None when nothing is known to."""
+    parts = []
+    if blocked_since is not None:
+        parts.append(f"blocked by the gate since {blocked_since.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    if failed_runs:
+        parts.append("the last run failed" if failed_runs == 1 else f"the last {failed_runs} runs failed")
+    return "; ".join(parts) or None
 
 
 def _state(value: float | None, limit: float | None) -> str:

@@ -69,6 +69,14 @@ def table_rows(reading: Reading) -> list[Row]:
     return reading.rows("SELECT * FROM audit.table_rows ORDER BY dataset, layer, table_name")
 
 
+def blocked_since(reading: Reading) -> dict[str, Any]:
+    """Since when the gate holds gold back, by dataset."""
+    rows = reading.rows(
+        "SELECT dataset, opened_at FROM audit.gate_episodes WHERE kind = 'blocked' AND closed_at IS NULL"
+    )
+    return {row["dataset"]: row["opened_at"] for row in rows}
+
+
 def samples(reading: Reading, dataset: str, hours: int) -> list[Row]:
     """What each look saw of a dataset, the oldest first; records as a rate between looks.
 

@@ -34,6 +34,7 @@ def overview(reading: Reading) -> Context:
     """The cards of every dataset."""
     samples, hours = queries.newest_samples(reading), queries.last_hour(reading)
     written, counted = queries.gold_last_hour(reading), queries.table_rows(reading)
+    blocked = queries.blocked_since(reading)
     shown = []
     for name in datasets_that_run():
         counts = {
@@ -54,7 +55,7 @@ def overview(reading: Reading) -> Context:
                 "sample": sample,
                 "is_old": sample is None or sample["age"] > LOOK_IS_OLD_SECONDS,
                 "has_levels": not levels.is_empty,
-                "cards": cards(levels, sample, counts, hour),
+                "cards": cards(levels, sample, counts, hour, blocked.get(name)),
             }
         )
     return {"datasets": shown}

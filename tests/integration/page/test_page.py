@@ -149,6 +149,37 @@ def test_a_look_that_is_old_is_called_so(client: Client, execute: Execute) -> No
     assert client("viewer").get("charts/customers").json()["backlog_age"] == [1e6]
 
 
+def test_gold_that_does_not_get_on_has_no_tick(client: Client, execute: Execute) -> None:
+    execute(
+        "INSERT INTO audit.monitor_samples (dataset, at, batches, read, silver, duplicate, late, rejected, "
+        "lost, gaps, unbalanced, pending_age, failed_runs) "
+        "VALUES ('customers', now() - interval '1 minute', 1, 10, 8, 1, 0, 1, 0, 0, 0, 1, 0)"
+    )
+
+    def gold() -> str:
+        shown = client("viewer").get("parts/overview").text
+        return str(shown[shown.index("<h4>gold</h4>") :].partition("</article>")[0])
+
+    assert "✓ within its limit" in gold()
+    execute("UPDATE audit.monitor_samples SET failed_runs = 1")
+    assert "✗ the last run failed" in gold()
+    execute("UPDATE audit.monitor_samples SET failed_runs = 5")
+    execute(
+        "INSERT INTO audit.gate_episodes (dataset, kind, failed, set_id, opened_at) "
+        "VALUES ('customers', 'blocked', '{customers.rule}', 1, '2026-03-01 12:00+00')"
+    )
+    assert "✗ blocked by the gate since 2026-03-01 12:00 UTC; the last 5 runs failed" in gold()
+    assert "✓" not in gold()
+    execute("UPDATE audit.gate_episodes SET closed_at = now()")
+    execute("UPDATE audit.monitor_samples SET failed_runs = 0")
+    assert "✓ within its limit" in gold()
+
+
+def test_the_last_hour_of_gold_says_what_it_counts(client: Client, execute: Execute) -> None:
+    execute("INSERT INTO audit.table_rows VALUES ('customers', 'gold', 'customers', 3, now())")
+    assert "0 written (new or changed) in the last hour" in client("viewer").get("parts/overview").text
+
+
 def test_batches_quarantine_gate_and_publications_are_shown(client: Client, execute: Execute) -> None:
     execute(
         "INSERT INTO audit.micro_batches SELECT 'customers', n, now() - n * interval '1 second', 1.5, 10, 8, "
