@@ -10,8 +10,9 @@ read. Of two writers that read the same file only one succeeds.
 | a folder | a hash of the content | a file lock beside it, around reading, comparing and renaming |
 
 Killed inside a write, a process leaves the old or the new content and perhaps a temporary file, which no one
-reads; the kernel releases its lock. What it wrote without hearing of it (a put whose answer was lost, and
-which the client sent again) is recognised by its content, which every writer makes unique by a time or an id.
+reads and the next write in that folder removes; the kernel releases its lock. What it wrote without hearing
+of it (a put whose answer was lost, and which the client sent again) is recognised by its content, which every
+writer makes unique by a time or an id.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from medallion_store.stored_file import StoredFile, object_of, parse_object
 LOCK_SECONDS = 10
 """How long a writer waits for the lock of a folder: far longer than a write takes."""
 _LOCK_LOOK_SECONDS = 0.01
+_DRAFT = ".tmp"
 
 
 class FolderFiles:
@@ -79,9 +80,17 @@ def _locked(folder: Path) -> Iterator[None]:
                 raise ServiceUnavailable(_held(lock))
             time.sleep(_LOCK_LOOK_SECONDS)
         os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+        _remove_leftovers(folder)
         yield
     finally:
         os.close(handle)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove drafts of writers that were killed: a living one would hold the folder's lock."""
+    for draft in folder.glob(f".*{_DRAFT}"):
+        with contextlib.suppress(OSError):  # another user's
+            draft.unlink()
 
 
 def _held(lock: Path) -> str:
@@ -111,7 +120,7 @@ def _try_lock(handle: int, lock: Path) -> bool:
 def _put_in_place(target: Path, content: Mapping[str, Any]) -> str:
     body = json.dumps(content).encode()
     # In the same folder, so that the rename stays within one file system.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_DRAFT)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(body)

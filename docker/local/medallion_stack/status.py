@@ -55,7 +55,8 @@ def _lines(stack: Stack, found: Mapping[str, ProcessId | None]) -> Iterator[str]
     yield _line(stack.processes, SUPERVISOR, found[SUPERVISOR], "", 0)
     yield f"{'all':<22} {'':>8} {stack_memory(stack.state) // _MEBI:>10}"
     yield ""
-    yield from stream_lines(stack.airflow.settings, broker_runs=found["broker"] is not None)
+    is_up, broker_runs = any(found.values()), found["broker"] is not None
+    yield from stream_lines(stack.airflow.settings, is_up=is_up, broker_runs=broker_runs)
     yield ""
     yield f"Airflow       {stack.airflow.url}  (user and password in {stack.state.settings_file})"
     yield f"Spark         {stack.spark.web_url}"
@@ -66,5 +67,14 @@ def _lines(stack: Stack, found: Mapping[str, ProcessId | None]) -> Iterator[str]
 def _line(processes: ProcessTable, name: str, process: ProcessId | None, address: str, restarted: int) -> str:
     if process is None:
         return f"{name:<22} {'DOWN':>8} {'':>10} {restarted:>9}  {address}"
-    memory = proportional_memory(processes.members(name)) // _MEBI
+    memory = proportional_memory(_counted(processes, name, process)) // _MEBI
     return f"{name:<22} {process.pid:>8} {memory:>10} {restarted:>9}  {address}"
+
+
+def _counted(processes: ProcessTable, name: str, process: ProcessId) -> list[ProcessId]:
+    """The processes whose memory is a service's.
+
+    The supervisor started all the others, and what outlived a killed one of them still carries its mark: of
+    the supervisor only its own process counts. The stack's sum has them all.
+    """
+    return [process] if name == SUPERVISOR else processes.members(name)

@@ -27,6 +27,7 @@ from medallion_ops.monitor.canary import canary_problem
 from medallion_ops.monitor.expiry_view import expiries
 from medallion_ops.monitor.kafka_view import backlog, topic_states
 from medallion_ops.monitor.label_view import label_problem
+from medallion_ops.monitor.lag import with_lag
 from medallion_ops.monitor.lake_view import LedgerNews, ledger_news, oldest_pending
 from medallion_ops.monitor.limits import Limits, service_levels
 from medallion_ops.monitor.observation import (
@@ -150,14 +151,9 @@ def _observe(
         waiting = backlog(
             settings.kafka, (dataset.topic, dataset.replay_topic), news.offsets or {}, news.committed_at
         )
-        age = (now - waiting.oldest).total_seconds() if waiting.oldest else 0.0
-        stream = replace(
-            stream,
-            backlog_records=waiting.records,
-            backlog_age=max(0.0, age),
-            shrunk=waiting.shrunk,
-            topics=topic_states(settings.kafka, (dataset.topic, dataset.replay_topic)),
-        )
+        stream = with_lag(stream, waiting, now, has_batches=news.offsets is not None)
+        topics = topic_states(settings.kafka, (dataset.topic, dataset.replay_topic))
+        stream = replace(stream, topics=topics)
     silence = (now - news.committed_at).total_seconds() if news.committed_at else None
     stream = replace(stream, latency_p95=news.latency_p95, silence=silence)
     gold = _gold(connection, dataset, airflow, now)

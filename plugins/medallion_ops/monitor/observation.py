@@ -54,7 +54,9 @@ class StreamObservation:
     """A dataset's stream.
 
     `batch_idle` is for how long no Spark task of the batch under way has finished; `backlog_age` the age of
-    the oldest record not yet in the ledger, 0 for none. `topics` are the one it reads and its replay topic;
+    the oldest record not yet in the ledger, 0 for none, None where that is not known. `held_back` are offsets
+    that open transactions keep from being read; `has_other_log` is whether the stream found another log
+    behind a topic. `topics` are the one it reads and its replay topic;
     `shrunk` are partitions that end before what the ledger has read.
     """
 
@@ -75,6 +77,9 @@ class StreamObservation:
     topics: tuple[TopicState, ...] = ()
     shrunk: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    held_back: int = 0
+    held_back_age: float | None = None
+    has_other_log: bool = False
 
 
 @dataclass(frozen=True)

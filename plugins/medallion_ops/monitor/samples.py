@@ -69,8 +69,8 @@ def record(
     stream = seen.stream
     connection.execute(
         f"INSERT INTO audit.monitor_samples (dataset, at, ledger_sequence, batches, {_SUMS}, heartbeat_age, "
-        "backlog_records, backlog_age, latency_p95, pending_age, failed_runs) "
-        f"VALUES ({', '.join(['%s'] * 18)}) ON CONFLICT DO NOTHING".encode(),
+        "backlog_records, backlog_age, latency_p95, pending_age, failed_runs, stream_failed, stream_notes) "
+        f"VALUES ({', '.join(['%s'] * 20)}) ON CONFLICT DO NOTHING".encode(),
         [
             seen.dataset,
             now,
@@ -90,6 +90,8 @@ def record(
             stream.latency_p95,
             seen.gold.pending_age,
             seen.gold.failed_runs,
+            stream.failure is not None,
+            list(stream.warnings),
         ],
     )
     connection.execute(

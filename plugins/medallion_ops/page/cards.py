@@ -18,7 +18,8 @@ class Card:
     """A layer of a dataset. `freshness` is the age of the oldest record not in it, `limit` the promise.
 
     `state` is good, bad, or unknown: without a service level or a recent look there is nothing to compare.
-    `trouble` is what keeps the layer from getting on, though it may still be within its limit.
+    `trouble` is what keeps the layer from getting on, though it may still be within its limit;
+    `notes` are what the stream warns of.
     """
 
     layer: str
@@ -28,6 +29,7 @@ class Card:
     limit: float | None
     state: str
     trouble: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def cards(
@@ -54,7 +56,10 @@ def cards(
         "quarantine": (_quarantined_percent(hour if is_recent else {}), levels.quarantine_percent),
         "gold": (seen.get("pending_age"), levels.gold_freshness),
     }
-    trouble = {"gold": _trouble_of_gold(blocked_since, seen.get("failed_runs"))}
+    notes = tuple(seen.get("stream_notes") or ())
+    of_stream = "the stream gave up: see Incidents" if seen.get("stream_failed") else None
+    of_gold = _trouble_of_gold(blocked_since, seen.get("failed_runs"))
+    trouble = {"bronze": of_stream, "silver": of_stream, "gold": of_gold}
     return [
         Card(
             layer,
@@ -68,6 +73,7 @@ def cards(
             limit,
             "bad" if trouble.get(layer) else _state(value, limit),
             trouble.get(layer),
+            notes if layer == "bronze" else (),
         )
         for layer, (value, limit) in promised.items()
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_spark.stream.topic_log import BrokerLog, HeldBack, Retention, Where
+from medallion_store.utc_time import utc_text
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class TopicWatch:
         self._warnings: list[str] = []
         self._looked_at: float | None = None
         self._warned_of: dict[Where, int] = {}
+        self._held_since: dict[Where, str] = {}
         self.held_back: Mapping[Where, HeldBack] = {}
 
     def start(self) -> None:
@@ -58,24 +60,30 @@ class TopicWatch:
             before = self.held_back.get(where)
             # A transaction that goes on for a moment is nothing to speak of.
             is_stuck = before is not None and before.last_stable_offset == now.last_stable_offset
+            if not is_stuck:
+                self._held_since[where] = utc_text()
             if is_stuck and self._warned_of.get(where) != now.last_stable_offset:
                 self._warned_of[where] = now.last_stable_offset
                 logger.warning("%s", held_back_text(where, now))
+        self._held_since = {where: self._held_since[where] for where in found}
         for where in self._warned_of.keys() - found.keys():
             del self._warned_of[where]
             logger.info("%s-%d: no transaction holds records back any more", *where)
         self.held_back = found
 
     def content(self) -> dict[str, Any]:
-        """The heartbeat's part: `warnings`, and `held_back` by partition."""
+        """The heartbeat's part: `warnings`, `held_back` by partition, and since when any is."""
+        # Copies: the heartbeat's thread asks, the main thread looks.
+        held, since = dict(self.held_back), list(self._held_since.values())
         return {
-            "warnings": [*self._warnings, *(held_back_text(*one) for one in self.held_back.items())],
+            "warnings": [*self._warnings, *(held_back_text(*one) for one in held.items())],
+            "held_back_since": min(since, default=None),
             "held_back": {
                 f"{topic}-{partition}": {
                     "last_stable_offset": one.last_stable_offset,
                     "end_offset": one.end_offset,
                 }
-                for (topic, partition), one in self.held_back.items()
+                for (topic, partition), one in held.items()
             },
         }
 

@@ -143,7 +143,13 @@ def test_a_look_that_is_old_is_called_so(client: Client, execute: Execute) -> No
     assert "20 min ago" in shown
     assert "within its limit" not in shown
     execute("UPDATE audit.monitor_samples SET at = now() - interval '1 minute'")
-    assert "within its limit" in client("viewer").get("parts/overview").text
+    healthy = client("viewer").get("parts/overview").text
+    assert "within its limit" in healthy
+    execute("UPDATE audit.monitor_samples SET stream_notes = %s, stream_failed = true", [["7 <held> back"]])
+    shown = client("viewer").get("parts/overview").text
+    assert "7 &lt;held&gt; back" in shown
+    ticks = healthy.count("within its limit") - shown.count("within its limit")
+    assert ticks == 2, "bronze and silver have none: the stream gave up"
     execute("UPDATE audit.monitor_samples SET backlog_age = 1e6")
     assert "beyond its limit" in client("viewer").get("parts/overview").text
     assert client("viewer").get("charts/customers").json()["backlog_age"] == [1e6]

@@ -16,6 +16,8 @@ import pytest
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_stack.process import ProcessId, ProcessTable, Service
+from medallion_stack.stack import SUPERVISOR
+from medallion_stack.status import _counted
 from medallion_stack.waiting import wait_until
 
 
@@ -86,6 +88,15 @@ def test_children_of_a_killed_service_are_still_found_by_their_mark(table: Proce
     while table.find("sleeper"):
         time.sleep(0.05)
     assert len(table.members("sleeper")) == 1
+
+
+def test_the_supervisors_memory_is_its_own_without_that_of_what_it_started(table: ProcessTable) -> None:
+    code = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    for name in (SUPERVISOR, "sleeper"):
+        running = table.start(sleeper(name=name, code=code))
+        wait_until(lambda name=name: len(table.members(name)) == 2, 20, "the child")  # type: ignore[misc]
+        counted = _counted(table, name, running)
+        assert counted == ([running] if name == SUPERVISOR else table.members(name))
 
 
 @pytest.mark.parametrize("asked", ["sleeper", None])

@@ -117,6 +117,20 @@ def test_a_process_stopped_in_the_middle_of_a_write_is_named_and_its_end_frees_t
     files.write(path, {"n": 1})
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_write_in_its_folder(tmp_path: Path) -> None:
+    killed = (
+        "import os, pathlib, signal, sys; from medallion_store.folder_files import FolderFiles\n"
+        "pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "FolderFiles().write(sys.argv[1], {'n': 1})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", killed, f"{tmp_path}/attempts.json"]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".attempts.json.*.tmp"))) == 1
+    control_files(LakeLogin(str(tmp_path))).write(f"{tmp_path}/other.json", {})
+    assert sorted(os.listdir(tmp_path)) == [".lock", "other.json"]
+
+
 def test_both_sides_log_in_as_the_settings_say() -> None:
     assert delta_storage_options(settings(LAKE_URI="/srv/lake", LAKE_AUTH="none").lake.login) == {}
     login = settings().lake.login

@@ -6,6 +6,7 @@ import pytest
 
 from kafka_log import HandMadeLog
 from medallion_contracts.errors import RecordsLost
+from medallion_spark.stream import topic_watch
 from medallion_spark.stream.read_failures import reading_failure
 from medallion_spark.stream.topic_log import HeldBack, Retention
 from medallion_spark.stream.topic_watch import held_back_text, warnings
@@ -37,6 +38,31 @@ def test_lag_behind_a_transaction_says_so() -> None:
     text = held_back_text(("customers", 3), HeldBack(100, 350))
     for part in ("customers-3", "since offset 100", "250 offsets up to 350", "abort"):
         assert part in text
+
+
+class TransactionalLog:
+    """A broker whose open transactions a test sets."""
+
+    def __init__(self) -> None:
+        self.now: dict[tuple[str, int], HeldBack] = {}
+
+    def held_back(self, _topics: object) -> dict[tuple[str, int], HeldBack]:
+        """See BrokerLog."""
+        return dict(self.now)
+
+
+def test_the_heartbeat_says_since_when_records_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_watch, "LOOK_SECONDS", 0)
+    times = iter(["12:00", "12:01", "12:02"])
+    monkeypatch.setattr(topic_watch, "utc_text", lambda: next(times))
+    log = TransactionalLog()
+    watch = topic_watch.TopicWatch(log, ["customers"])  # type: ignore[arg-type]  # one question of it
+    said = []
+    for offsets in ((100, 350), (100, 360), (360, 400), None):
+        log.now = {("customers", 3): HeldBack(*offsets)} if offsets else {}
+        watch.look()
+        said.append(watch.content()["held_back_since"])
+    assert said == ["12:00", "12:00", "12:01", None]
 
 
 def test_what_cannot_be_read_is_named_by_its_coordinates() -> None:
