@@ -29,12 +29,12 @@ from medallion_stack import demo
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.cli import set_up, start_all
 from medallion_stack.observe import LakeView
-from medallion_stack.process import ProcessId
 from medallion_stack.stack import TELCO, Stack, down, process_table
 from medallion_stack.state import State
 from medallion_stack.status import stack_memory
 from medallion_stack.waiting import wait_until
 from medallion_store.lake_paths import LakePaths
+from medallion_store.process_id import ProcessId
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(7200)]
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))

@@ -13,9 +13,9 @@ import pytest
 
 from e2e.conftest import E2E_SECONDS, E2E_WAIT_SECONDS, Platform
 from medallion_stack.airflow_client import FINISHED
-from medallion_stack.process import ProcessId
 from medallion_stack.report import Report
 from medallion_stack.waiting import wait_until
+from medallion_store.process_id import ProcessId
 
 pytestmark = [pytest.mark.timeout(E2E_SECONDS), pytest.mark.full]
 GOLD = "customers_gold"

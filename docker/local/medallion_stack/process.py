@@ -1,4 +1,4 @@
-"""Start, find again and stop the processes of a stack; uses nothing outside the standard library.
+"""Start, find again and stop the processes of a stack; uses nothing but the standard library beside our own.
 
 A process is known by pid *and* start time, so a pid that the system gave to somebody else is never
 signalled. Every process also carries a marker in its environment, inherited by what it starts (Airflow
@@ -20,37 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from medallion_contracts.errors import ServiceUnavailable
+from medallion_store.process_id import PARENT, SESSION, ProcessId, boot_id, stat_of
 
 MARKER = "MEDALLION_STACK_MEMBER"
 _POLL_SECONDS = 0.1
-_PARENT, _SESSION, _THREADS, _STARTED = 1, 3, 17, 19
-"""Fields of /proc/PID/stat, counted from the state: parent, session, number of threads, start time."""
 _LOG_LIMIT_BYTES = 20_000_000
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """One process of this boot of this machine."""
-
-    pid: int
-    started: str
-    """Boot id and start time in clock ticks since boot."""
-
-    @staticmethod
-    def of(pid: int) -> ProcessId | None:
-        """The running process with that pid; None when there is none, or only a zombie.
-
-        A killed JVM's first thread is a zombie before the others are gone, and those still hold its ports.
-        """
-        fields = _stat(pid)
-        if not fields or (fields[0] in "ZX" and int(fields[_THREADS]) <= 1):
-            return None
-        return ProcessId(pid, f"{_boot()}:{fields[_STARTED]}")
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether this very process still runs."""
-        return ProcessId.of(self.pid) == self
 
 
 @dataclass(frozen=True)
@@ -123,7 +97,7 @@ class ProcessTable:
         identity = ProcessId.of(process.pid)
         if identity is None:
             raise ServiceUnavailable(f"{service.name} ended at once; {self._last_words(service.name)}")
-        noted = self._pid_file(service.name)
+        noted = self.note_of(service.name)
         draft = noted.with_suffix(".new")
         how_to_stop = {"stop_signal": service.stop_signal, "stop_seconds": service.stop_seconds}
         draft.write_text(json.dumps({**vars(identity), **how_to_stop}))
@@ -163,7 +137,7 @@ class ProcessTable:
                 os.kill(running.pid, noted["stop_signal"])
             _wait_gone([running], noted["stop_seconds"])
         kill_all(self.members(name))
-        self._pid_file(name).unlink(missing_ok=True)
+        self.note_of(name).unlink(missing_ok=True)
 
     def members(self, name: str | None = None) -> list[ProcessId]:
         """Every running process of the stack, or of one of its services, with all that they started."""
@@ -172,13 +146,13 @@ class ProcessTable:
         parents: dict[int, int] = {}
         marked: set[int] = set()
         for pid in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-            fields = _stat(pid)
+            fields = stat_of(pid)
             if not fields or pid == os.getpid():
                 continue
-            parents[pid] = int(fields[_PARENT])
+            parents[pid] = int(fields[PARENT])
             environment = _environment(pid)
             if any(line == mark if name else line.startswith(mark) for line in environment) or (
-                int(fields[_SESSION]) in sessions
+                int(fields[SESSION]) in sessions
                 and not any(line.startswith(b"PATH=") for line in environment)
             ):
                 marked.add(pid)
@@ -196,20 +170,21 @@ class ProcessTable:
         sessions = set()
         for name in names:
             noted = self._noted(name)
-            if noted and noted["started"].startswith(_boot()):
+            if noted and noted["started"].startswith(boot_id()):
                 leader = ProcessId.of(noted["pid"])
                 if leader is None or leader.started == noted["started"]:
                     sessions.add(int(noted["pid"]))
         return sessions
 
-    def _pid_file(self, name: str) -> Path:
+    def note_of(self, name: str) -> Path:
+        """The file that says which process a service is; gone when it was stopped on purpose."""
         return self._run / f"{name}.json"
 
     def _noted(self, name: str) -> dict[str, Any] | None:
         # A file is replaced whole, so it is complete or absent: absent, of an interrupted start, the
         # sweep by marker still finds the process.
         with suppress(FileNotFoundError):
-            noted: dict[str, Any] = json.loads(self._pid_file(name).read_text())
+            noted: dict[str, Any] = json.loads(self.note_of(name).read_text())
             return noted
         return None
 
@@ -239,25 +214,11 @@ def _wait_gone(processes: Sequence[ProcessId], seconds: float) -> bool:
     return True
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on (state, parent, ...); empty without such a process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    # The command name before them may hold spaces and brackets: count from its closing bracket.
-    return stat.rpartition(")")[2].split()
-
-
 def _environment(pid: int) -> list[bytes]:
     """The environment that a process started with, or what it has written over it."""
     with suppress(OSError):  # it ended meanwhile, or belongs to another user
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return []
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _line_of(pid: int, parents: Mapping[int, int]) -> Iterator[int]:

@@ -180,7 +180,11 @@ class Stack:
             self.spark.master(),
             self.spark.worker(),
             *self.airflow.services(),
-            watcher_service(self.airflow.environment(), self.state.folder / "outbox"),
+            watcher_service(
+                self.airflow.environment(),
+                self.state.folder / "outbox",
+                self.processes.note_of(SUPERVISOR),
+            ),
         ]
 
     def up(self) -> None:

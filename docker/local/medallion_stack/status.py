@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 import psutil
 
 from medallion_stack.console import say
-from medallion_stack.process import ProcessId, ProcessTable
+from medallion_stack.process import ProcessTable
 from medallion_stack.stack import SUPERVISOR, Stack, process_table
 from medallion_stack.state import State
 from medallion_stack.stream_status import stream_lines
 from medallion_stack.supervisor import restarts
+from medallion_store.process_id import ProcessId
 
 _MEBI = 2**20
 

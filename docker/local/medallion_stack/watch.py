@@ -13,12 +13,13 @@ from medallion_stack.layout import VENV
 from medallion_stack.process import Service
 
 
-def watcher_service(environment: Mapping[str, str], outbox: Path) -> Service:
+def watcher_service(environment: Mapping[str, str], outbox: Path, supervisor: Path) -> Service:
     """How to run it.
 
     Args:
         environment: Airflow's, with the settings and the connection to the mail server.
         outbox: MEDALLION_ALERT_OUTBOX.
+        supervisor: the stack's note of its supervisor.
     """
     state = outbox / FOLDER / FILE
 
@@ -28,7 +29,7 @@ def watcher_service(environment: Mapping[str, str], outbox: Path) -> Service:
 
     return Service(
         name="watcher",
-        command=[str(VENV / "bin/python"), "-m", "medallion_ops.watch"],
+        command=[str(VENV / "bin/python"), "-m", "medallion_ops.watch", "--supervisor", str(supervisor)],
         environment=environment,
         is_ready=has_checked,
         ready_on="-",

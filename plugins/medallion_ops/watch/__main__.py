@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "notifies people (MEDALLION_ALERT_TO) of silence. Runs outside Airflow, best on another machine.",
     )
     parser.add_argument("--once", action="store_true", help="one check, then end")
+    parser.add_argument(
+        "--supervisor",
+        type=Path,
+        metavar="FILE",
+        help="the local stack's note of its supervisor: watch it too",
+    )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -70,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise MedallionError(f"another watcher runs with {folder}: end that one first") from None
-            watcher = Watcher(found, StateFile(outbox))
+            watcher = Watcher(replace(found, supervisor=given.supervisor), StateFile(outbox))
             if given.once:
                 watcher.check(datetime.now(UTC))
             else:

@@ -42,6 +42,12 @@ MONITOR = Problem(
     "Data flows on, but no one is notified of other problems.",
     "Is the DAG platform_monitor paused, or does its task fail? See its last runs.",
 )
+SUPERVISOR = Problem(
+    "supervisor_down",
+    "The local stack's supervisor has ended, and not by `make down`.",
+    "All services run on, but one that dies is not started again.",
+    "`make up` starts the supervisor, and whatever does not run.",
+)
 _PROCESSES = {
     "scheduler": (
         "scheduler",
@@ -78,7 +84,12 @@ def identity(problem: Problem) -> tuple[str, str]:
 
 
 def find(
-    health: Mapping[str, Any] | None, looked_at: datetime | None, *, has_postgres: bool, now: datetime
+    health: Mapping[str, Any] | None,
+    looked_at: datetime | None,
+    *,
+    has_postgres: bool,
+    now: datetime,
+    has_supervisor: bool = True,
 ) -> Found:
     """What is wrong: one cause is one problem, what follows from it is not asked.
 
@@ -87,8 +98,10 @@ def find(
         looked_at: newest look of the monitor; None when there was none, or Postgres does not answer.
         has_postgres: whether gold's Postgres answers.
         now: UTC.
+        has_supervisor: whether the local stack's supervisor lives; true where there is none to watch.
     """
-    found = [] if has_postgres else [(POSTGRES, now)]
+    found = [] if has_supervisor else [(SUPERVISOR, now)]
+    found += [] if has_postgres else [(POSTGRES, now)]
     unknown: set[tuple[str, str]] = set()
     airflow, has_all = _airflow(health, now, unknown)
     if not has_postgres and airflow and airflow[0][0] is DATABASE:

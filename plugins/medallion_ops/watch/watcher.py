@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_string, policy
 from email.message import EmailMessage
+from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from medallion_ops.watch import records
 from medallion_ops.watch.findings import find
 from medallion_ops.watch.settings import WatchSettings
 from medallion_ops.watch.state import Outgoing, StateFile
+from medallion_ops.watch.supervisor import has_died
 from medallion_ops.watch.troubles import Trouble, advance
 from medallion_store.postgres import gold_connection
 from medallion_store.secret import Secret
@@ -53,6 +55,8 @@ class Sources:
     alerts: AlertSettings
     monitor: MonitorSettings
     watch: WatchSettings
+    supervisor: Path | None = None
+    """The note that the local stack keeps of its supervisor."""
 
 
 class Watcher:
@@ -79,7 +83,13 @@ class Watcher:
         """
         health = self._health()
         looked_at, has_postgres = self._ask_postgres(now)
-        found = find(health, looked_at, has_postgres=has_postgres, now=now)
+        found = find(
+            health,
+            looked_at,
+            has_postgres=has_postgres,
+            now=now,
+            has_supervisor=not has_died(self._sources.supervisor),
+        )
         quiet_until = self.state.quiet_until
         troubles = advance(
             self.state.troubles,

@@ -18,8 +18,8 @@ from medallion_contracts.errors import MedallionError
 from medallion_ops.spark.jobs import SparkJob
 from medallion_ops.spark.operators import SparkJobOperator
 from medallion_stack.layout import PROJECT
-from medallion_stack.process import ProcessId
 from medallion_stack.waiting import wait_until
+from medallion_store.process_id import ProcessId
 from services import SparkServers
 
 WORKS = """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ from medallion_ops.watch.state import StateFile
 from medallion_ops.watch.watcher import CHECK_SECONDS, Watcher
 from medallion_stack.ports import free_port
 from medallion_stack.waiting import wait_until
+from medallion_store.process_id import ProcessId
 from services import Mail, MailServer, PostgresServer
 
 START = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -176,6 +178,28 @@ def test_a_monitor_that_does_not_look_is_noticed(platform: Platform, gold: str, 
     looked(gold, START)
     platform.check(13)
     assert subjects(mail_sink) == ["monitor silent"]
+
+
+def test_a_dead_supervisor_is_mailed_and_the_end_of_that_too(
+    platform: Platform, gold: str, mail_sink: Mail, tmp_path: Path
+) -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])
+    lives = ProcessId.of(sleeper.pid)
+    assert lives
+    note = tmp_path / "supervisor.json"
+    note.write_text(json.dumps({**vars(lives), "stop_signal": 15}))
+    platform.watcher = Watcher(replace(platform.watcher._sources, supervisor=note), platform.watcher._file)
+    platform.check(12)
+    assert subjects(mail_sink) == []
+    sleeper.kill()
+    sleeper.wait()
+    platform.check(12)
+    assert subjects(mail_sink) == ["supervisor down"]
+    assert "make up" in mail_sink.messages()[0].as_string()
+    assert rows(gold, "SELECT code, closed_at FROM audit.incidents") == [("supervisor_down", None)]
+    note.unlink()  # `make down`, or another one is noted
+    platform.check(3)
+    assert subjects(mail_sink) == ["supervisor down", "Over: supervisor down"]
 
 
 def test_postgres_away_is_mailed_and_its_incident_adopted_when_it_is_back_without_a_second_mail(

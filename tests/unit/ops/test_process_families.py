@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from medallion_ops.processes import end_with_children, ending_with_parent
-from medallion_stack.process import ProcessId
 from medallion_stack.waiting import wait_until
+from medallion_store.process_id import ProcessId
 
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 FAMILY = f"""

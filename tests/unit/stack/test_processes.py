@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_stack.process import ProcessId, ProcessTable, Service
+from medallion_stack.process import ProcessTable, Service
 from medallion_stack.stack import SUPERVISOR
 from medallion_stack.status import _counted
 from medallion_stack.waiting import wait_until
+from medallion_store.process_id import ProcessId
 
 
 @pytest.fixture
