@@ -378,7 +378,7 @@ class Settings:
         read: dict[str, Any] = {
             name: section.read(environ, problems, dataset) for name, section in SECTIONS.items()
         }
-        problems.extend(_problems_of_overrides(environ))
+        problems.extend(problems_of_overrides(environ))
         if problems:
             raise SettingsError(f.SUBJECT, problems)
         return cls(**read)
@@ -397,7 +397,7 @@ def overridable() -> dict[str, f.Declaration]:
     return {one.name: one for section in sections for _, one in section.declarations()}
 
 
-def _problems_of_overrides(environ: Mapping[str, str]) -> Iterator[str]:
+def problems_of_overrides(environ: Mapping[str, str]) -> Iterator[str]:
     """A name that no one reads changes nothing, in silence; a wrong value shows when its dataset runs."""
     known = {one.name for _, one in declarations()}
     given = {name: value.strip() for name, value in environ.items() if name not in known and value.strip()}

@@ -9,9 +9,17 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from medallion_contracts.errors import MedallionError, SettingsError
+from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.setting_fields import SUBJECT
 from medallion_ops.setting_names import unknown_names
-from medallion_ops.settings import Settings, SparkSettings, declarations, settings_table
+from medallion_ops.settings import (
+    KafkaSettings,
+    ProducerSettings,
+    Settings,
+    SparkSettings,
+    declarations,
+    settings_table,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +73,7 @@ def check_settings(environ: Mapping[str, str]) -> None:
     spark = SparkSettings.read(environ, [])
     if spark is not None:
         problems += _missing_files(spark)
+    problems += _missing_paths(environ)
     if problems:
         raise SettingsError(SUBJECT, problems)
 
@@ -80,6 +89,17 @@ def _missing_files(spark: SparkSettings) -> Iterator[str]:
         yield f"MEDALLION_SECRETS_FILE: {spark.secrets_file} cannot be read by this user"
     if shutil.which(spark.python) is None:
         yield f"MEDALLION_SPARK_PYTHON: there is no program {spark.python}"
+
+
+def _missing_paths(environ: Mapping[str, str]) -> Iterator[str]:
+    kafka, producer = KafkaSettings.read(environ, []), ProducerSettings.read(environ, [])
+    monitor = MonitorSettings.read(environ, [])
+    if kafka and kafka.ca_file and not kafka.ca_file.is_file():
+        yield f"MEDALLION_KAFKA_CA_FILE: there is no file {kafka.ca_file}"
+    if producer and producer.folder and not producer.folder.is_dir():
+        yield f"MEDALLION_PRODUCER_DIR: there is no folder {producer.folder}"
+    if monitor and monitor.canary_maildir and not monitor.canary_maildir.is_dir():
+        yield f"MEDALLION_CANARY_MAILDIR: there is no folder {monitor.canary_maildir}"
 
 
 if __name__ == "__main__":

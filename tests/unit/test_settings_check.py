@@ -12,6 +12,8 @@ import pytest
 from medallion_contracts.errors import SettingsError
 from medallion_ops.setting_names import unknown_names
 from medallion_ops.settings_check import check_settings
+from medallion_stack.stack import Stack
+from medallion_stack.state import State
 
 PROJECT = Path(__file__).parents[2]
 
@@ -81,6 +83,9 @@ def test_an_unknown_service_level_is_refused(environ: dict[str, str], level: str
         ("MEDALLION_SPARK_JARS", "/nope"),
         ("MEDALLION_JOBS_DIR", "/nope"),
         ("MEDALLION_SPARK_PYTHON", "python9"),
+        ("MEDALLION_KAFKA_CA_FILE", "/nope"),
+        ("MEDALLION_PRODUCER_DIR", "/nope"),
+        ("MEDALLION_CANARY_MAILDIR", "/nope"),
     ],
 )
 def test_a_file_that_is_not_there_is_named(environ: dict[str, str], name: str, value: str) -> None:
@@ -97,6 +102,16 @@ def test_the_names_that_the_stacks_use_are_known() -> None:
     ]
     used = {name for file in files for name in re.findall(r"\bMEDALLION_[A-Z_]*[A-Z]\b", file.read_text())}
     assert [*unknown_names(dict.fromkeys(used, "1"))] == []
+
+
+def test_the_stack_refuses_misspelled_names_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_TRIGER_SECONDS", "5")
+    monkeypatch.setenv("MEDALLION_CUSTOMERS_TRIGER_SECONDS", "5")
+    with pytest.raises(SettingsError, match="MEDALLION_TRIGGER_SECONDS is meant") as refused:
+        Stack.of(State(tmp_path)).up()
+    assert len(refused.value.problems) == 2
 
 
 def test_a_reader_that_has_read_enough_makes_no_traceback(environ: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ from medallion_ops.monitor.settings import POOL as MONITOR_POOL
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.page.settings import PageSettings
 from medallion_ops.setting_names import unknown_names
-from medallion_ops.settings import Settings, declarations, overridable
+from medallion_ops.settings import Settings, declarations, overridable, problems_of_overrides
 from medallion_ops.watch.settings import WatchSettings
 from medallion_stack import layout
 from medallion_stack.airflow import PARALLELISM, ROLES, USER, Airflow, AirflowKeys
@@ -199,7 +199,7 @@ class Stack:
         shutil.copyfile(TELCO, self.state.folder / "incoming" / TELCO.name)
         # Fails here, with every problem at once, rather than in a DAG.
         Settings.from_environment(self.airflow.settings)
-        if problems := [*unknown_names(os.environ)]:
+        if problems := [*unknown_names(os.environ), *problems_of_overrides(os.environ)]:
             raise SettingsError("settings of your environment are not valid", problems)
         self._refuse_other_choices()
         is_running = bool(self.processes.find("spark-master"))

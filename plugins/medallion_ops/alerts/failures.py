@@ -38,8 +38,8 @@ class Consequence:
 
 _BY_KIND = {
     "gold": Consequence(
-        "Gold stays as the last publication left it, and nothing is lost. The next hourly run starts from "
-        "that publication and takes along what this one did not publish.",
+        "The rows of gold stay as the last publication left them, and none is lost. The next hourly run "
+        "starts from that publication and takes along what this one did not publish.",
         "Read the reason. If it will not go away by itself, remove it and clear the failed task, or wait for "
         "the next run.",
     ),

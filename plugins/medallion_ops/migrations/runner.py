@@ -38,8 +38,8 @@ def migrate(dsn: Secret, dataset: Dataset) -> tuple[str, ...]:
     minute, so that a long query cannot queue everybody else behind it; the next run tries again.
 
     Raises:
-        MigrationError: a contract change would lose data, or is in the way of others' views: lists every such
-            problem, after all else was done; or an applied file was changed.
+        MigrationError: a contract change would lose data, others' views are in its way, or an applied file
+            was changed: lists every such problem, after all else was done.
         GoldError: the server is too old, or the login lacks a right.
         ServiceUnavailable: Postgres does not answer.
     """
@@ -53,15 +53,21 @@ def migrate(dsn: Secret, dataset: Dataset) -> tuple[str, ...]:
         own = [MIGRATIONS, *tables_of(scripts()), *own_relations(dataset)]
         take_over(connection, own)
         act_as_writer(connection)
-        done, refused = [*apply_scripts(connection)], list[str]()
-        done += _apply_contracts(connection, dataset, refused)
+        done, refused = list[str](), list[str]()
+        try:
+            done += apply_scripts(connection)
+        except MigrationError as error:  # tables stay as they are; what readers need of them does not wait
+            refused += error.problems
+            done += ensure_views(connection, views_of(dataset), (), refused)
+        else:
+            done += _apply_contracts(connection, dataset, refused)
         pii = [table.name for table in dataset.gold.values() if has_pii(table)]
         rest = [*(name for name in dataset.gold if name not in pii), *(one.name for one in views_of(dataset))]
-        there = relations(connection)  # without the views that could not be made
+        there = relations(connection)  # without what could not be made
         grant_reading(
             connection,
             without_pii=[name for name in rest if name in there],
-            with_pii=[*pii, "publications"],
+            with_pii=[name for name in (*pii, "publications") if name in there],
         )
     for line in done:
         log.info("migration: %s", line)

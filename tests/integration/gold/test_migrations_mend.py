@@ -270,6 +270,16 @@ def test_a_refused_change_keeps_nothing_else_from_being_mended(gold: GoldDatabas
     assert not_readable(gold) == []
 
 
+def test_a_changed_file_keeps_readers_from_nothing(gold: GoldDatabase) -> None:
+    publish(gold, "A")
+    gold.query("UPDATE audit.migrations SET checksum = 'other' WHERE name = '0001_publication'")
+    gold.query("DROP VIEW gold.customers_masked")
+    gold.query("REVOKE USAGE ON SCHEMA gold FROM gold_reader")
+    with pytest.raises(MigrationError, match="0001_publication"):
+        migrate(gold.secret, DATASET)
+    assert not_readable(gold) == []
+
+
 def test_a_dropped_key_is_made_again_where_the_rows_allow_it(gold: GoldDatabase) -> None:
     publish(gold, "A", "B")
     gold.query("ALTER TABLE gold.customers DROP CONSTRAINT customers_pkey")
