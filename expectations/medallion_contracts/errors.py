@@ -7,6 +7,7 @@ once carry all of them. Messages never hold a secret or a customer's data.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 
 class MedallionError(Exception):
@@ -65,6 +66,22 @@ class OtherLogError(StreamError):
 
     def __init__(self, message: str, logs: Iterable[Mapping[str, object]] = ()) -> None:
         self.logs = tuple(logs)
+        super().__init__(message)
+
+
+class MissingTopic(StreamError):
+    """A topic that was read is not on the broker any more."""
+
+
+class StreamEnded(StreamError):
+    """The streaming driver ended, or stood still, and no one had asked it to.
+
+    `since` is when its trouble was first known, `kind` the class of the error that it left, where known.
+    """
+
+    def __init__(self, message: str, since: datetime | None = None, kind: str | None = None) -> None:
+        self.since = since
+        self.kind = kind
         super().__init__(message)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from medallion_contracts.errors import MedallionError
+from medallion_contracts.errors import MedallionError, StreamEnded
 from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
 from medallion_ops.settings import AlertSettings
+from medallion_ops.streaming.consequences import WAITS, stream_consequence
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ _BY_KIND = {
         "the next run.",
     ),
     "streaming": Consequence(
-        "New events wait in Kafka and are not in silver yet. Nothing is lost while Kafka keeps them.",
+        WAITS,
         "Read the reason and `python -m medallion_ops.control show`. Airflow submits the stream again.",
     ),
     "producer": Consequence(
@@ -138,17 +139,24 @@ def failure_alert(context: Mapping[str, Any], alerts: AlertSettings) -> Alert:
     """
     task = context["ti"]
     link = task_link(alerts, task.dag_id, task.run_id, task.task_id)
-    means = consequence(task.dag_id)
+    means, ended = consequence(task.dag_id), _stream_ended(context.get("exception"))
     return Alert(
         subject=f"{task.dag_id}: {task.task_id} failed",
         happened=[f"The task {task.task_id} of {task.dag_id} failed."],
-        since=getattr(task, "start_date", None),
-        meaning=means.meaning,
+        # The task that watches a stream began long before the stream's trouble did.
+        since=ended.since if ended else getattr(task, "start_date", None),
+        meaning=stream_consequence(ended.kind) if ended else means.meaning,
         first_step=means.first_step,
         facts={"Reason": reason(context.get("exception")), "Run": task.run_id, "Try": str(task.try_number)},
         links={} if link is None else {"Task and log": link},
         key=f"failed {task.dag_id} {task.run_id} {task.task_id} {task.try_number}",
     )
+
+
+def _stream_ended(exception: object) -> StreamEnded | None:
+    """What the driver's task knows of the driver's end."""
+    cause = exception.__cause__ if isinstance(exception, BaseException) else None
+    return cause if isinstance(cause, StreamEnded) else None
 
 
 def reason(exception: object) -> str:

@@ -22,11 +22,13 @@ class Backlog:
     """Records behind the ledger; `oldest` is when the first of them came, None when none waits.
 
     `shrunk` are partitions that end before what the ledger has read: another log is behind their name.
+    `missing` are topics that the ledger has read and the broker has no more.
     """
 
     records: int
     oldest: datetime | None
     shrunk: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def topic_states(settings: KafkaSettings, topics: Iterable[str]) -> tuple[TopicState, ...]:
@@ -86,8 +88,10 @@ def backlog(
                 for topic in topics
                 for partition in sorted(consumer.partitions_for_topic(topic) or ())
             ]
+            there = {one.topic for one in partitions}
+            missing = tuple(sorted({topic for topic, _ in offsets if topic in topics} - there))
             if not partitions:
-                return Backlog(0, None)
+                return Backlog(0, None, missing=missing)
             ends, starts = consumer.end_offsets(partitions), consumer.beginning_offsets(partitions)
             waiting = {
                 one: max(offsets.get((one.topic, one.partition), 0), starts[one])
@@ -101,7 +105,7 @@ def backlog(
                 for one in partitions
                 if ends[one] < offsets.get((one.topic, one.partition), 0)
             )
-            return Backlog(records, min((one for one in times if one), default=None), shrunk)
+            return Backlog(records, min((one for one in times if one), default=None), shrunk, missing)
         finally:
             consumer.close()
 

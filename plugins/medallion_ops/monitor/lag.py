@@ -14,8 +14,8 @@ def with_lag(
 ) -> StreamObservation:
     """The stream with its lag; None where it is not known, which is never the same as 0.
 
-    Offsets say nothing when another log is behind a topic's name. And where no batch was committed yet, or
-    the stream gave up, that nothing seems to wait proves nothing.
+    Offsets say nothing when another log, or none, is behind a topic's name. And where no batch was committed
+    yet, or the stream gave up, that nothing seems to wait proves nothing.
 
     Args:
         stream: as its files say it.
@@ -30,7 +30,9 @@ def with_lag(
         *([stream.held_back_age] if stream.held_back_age else []),
     ]
     is_proven = has_batches and stream.failure is None
-    is_unknown = stream.has_other_log or bool(waiting.shrunk) or (records == 0 and not is_proven)
+    is_unknown = (
+        stream.has_other_log or bool(waiting.shrunk or waiting.missing) or (records == 0 and not is_proven)
+    )
     return replace(
         stream,
         backlog_records=None if is_unknown else records,

@@ -9,6 +9,7 @@ from medallion_ops.monitor.limits import Limits, ServiceLevels
 from medallion_ops.monitor.observation import DatasetObservation, GoldObservation, Observation
 from medallion_ops.monitor.problem import Problem, exceeds, span
 from medallion_ops.monitor.record_rules import record_problems, topic_problems
+from medallion_ops.streaming.consequences import WAITS, stream_consequence
 from medallion_store.stop_request import FORGOTTEN_AFTER
 
 QUESTION_REMINDER_MINUTES = 15
@@ -96,12 +97,11 @@ def _mail(seen: Observation, limits: Limits) -> Iterator[Problem]:
 
 def _stream(seen: DatasetObservation, limits: Limits) -> Iterator[Problem]:
     stream, settings, name = seen.stream, limits.settings, seen.dataset
-    waits = "New events wait in Kafka and are not in silver. Nothing is lost while Kafka keeps them."
     if stream.failure is not None:
         yield Problem(
             "stream_failed",
             f"The stream of {name} gave up: {stream.failure}",
-            waits,
+            stream_consequence(stream.failure_kind),
             "Remove the cause; the next driver takes the batch up again.",
             name,
         )
@@ -110,7 +110,7 @@ def _stream(seen: DatasetObservation, limits: Limits) -> Iterator[Problem]:
         yield Problem(
             "stream_silent",
             f"The stream of {name} gave no heartbeat for {span(stream.heartbeat_age)}.",
-            waits,
+            WAITS,
             f"See the run of {name}_streaming, and `python -m medallion_ops.control show {name}`.",
             name,
         )
@@ -119,7 +119,7 @@ def _stream(seen: DatasetObservation, limits: Limits) -> Iterator[Problem]:
             "batch_hangs",
             f"A micro-batch of {name} has been under way for {span(stream.batch_age)}, and no task of it "
             f"has finished for {span(stream.batch_idle)}.",
-            waits,
+            WAITS,
             "See the driver's log: executors, broker, lake. A hanging driver is ended and started again.",
             name,
         )
@@ -128,7 +128,7 @@ def _stream(seen: DatasetObservation, limits: Limits) -> Iterator[Problem]:
             "stop_request",
             f"The stream of {name} has been stopped for {span(stream.stop_request_age)}, as "
             f"{stream.stop_requested_by or 'someone'} requested.",
-            waits,
+            WAITS,
             f"`python -m medallion_ops.control start {name}` when the work is done.",
             name,
             level=Level.WARNING,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from medallion_contracts.errors import MedallionError, StreamError
+from medallion_contracts.errors import MedallionError, StreamEnded
 from medallion_ops.settings import Settings, SparkSettings
 from medallion_ops.spark.class_archive import ClassArchive
 from medallion_ops.spark.job_folder import job_folder
@@ -69,16 +69,19 @@ class StreamDriverOperator(BaseOperator):
     def _report(self, driver: StreamDriver, verdict: Verdict) -> NoReturn:
         """Fail, which is the alert; the next DAG run goes on with the same driver."""
         driver.note_reported()
-        raise AirflowFailException(f"the stream of {self.dataset}: {verdict.reason}")
+        reported = StreamEnded(f"the stream of {self.dataset}: {verdict.reason}", verdict.since, verdict.kind)
+        raise AirflowFailException(str(reported)) from reported
 
     def _end(self, driver: StreamDriver, verdict: Verdict) -> str:
         driver.close(verdict)
         if verdict.is_planned:
             return verdict.reason
-        ended = StreamError(
+        ended = StreamEnded(
             f"the stream of {self.dataset} stopped: {verdict.reason}. A new driver is submitted by itself. "
             f"The old one's output is in the folder {verdict.driver_id} of its worker (stderr), and on the "
-            "master's page"
+            "master's page",
+            verdict.since,
+            verdict.kind,
         )
         raise AirflowFailException(str(ended)) from ended
 

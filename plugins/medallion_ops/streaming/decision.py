@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -74,12 +74,17 @@ class Observation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The next step, why, and about which driver; `is_planned` tells a wanted end from an incident."""
+    """The next step, why, and about which driver; `is_planned` tells a wanted end from an incident.
+
+    Of an incident, `since` is when the trouble was first known, `kind` the class of the error behind it.
+    """
 
     step: Step
     reason: str
     driver_id: str | None = None
     is_planned: bool = False
+    since: datetime | None = None
+    kind: str | None = None
 
 
 def decide(seen: Observation) -> Verdict:
@@ -137,10 +142,11 @@ def _unanswered_submission(seen: Observation, submission: Submission) -> Verdict
 def _active_driver(seen: Observation, submission: Submission, status: DriverStatus) -> Verdict:
     standstill = _standstill(seen, submission) if status.state == "RUNNING" else None
     if standstill is not None:
-        return Verdict(Step.END, f"driver {status.driver_id} runs, but {standstill}", status.driver_id)
+        reason, since = f"driver {status.driver_id} runs, but {standstill}", _last_sign(seen, submission)
+        return Verdict(Step.END, reason, status.driver_id, since=since)
     if seen.hang is not None and submission.has_to_report(seen.hang.get("at")):
         reason = f"driver {status.driver_id} ended itself and was started again: {seen.hang.get('error')}"
-        return Verdict(Step.REPORT, reason, status.driver_id)
+        return Verdict(Step.REPORT, reason, status.driver_id, since=parse_utc(seen.hang.get("at")))
     asked = "; it is asked to stop" if _is_asked_to_stop(seen, submission) else ""
     return Verdict(Step.WAIT, f"driver {status.driver_id} is {status.state}{asked}", status.driver_id)
 
@@ -172,8 +178,21 @@ def _ended_driver(seen: Observation, submission: Submission, status: DriverStatu
     if failure is not None:
         what = "cannot start" if failure.batch_id is None else f"gave up at batch {failure.batch_id}"
         reason = f"driver {status.driver_id} {what}: {mailable_error(failure.error)}"
-        return Verdict(Step.END, reason, status.driver_id)
-    return Verdict(Step.END, f"driver {status.driver_id} ended as {status.state}", status.driver_id)
+        since = failure.at or _last_sign(seen, submission)
+        return Verdict(Step.END, reason, status.driver_id, since=since, kind=failure.kind)
+    reason = f"driver {status.driver_id} ended as {status.state}"
+    return Verdict(Step.END, reason, status.driver_id, since=_last_sign(seen, submission))
+
+
+def _last_sign(seen: Observation, submission: Submission) -> datetime | None:
+    """Until when the driver is known to have got on: its heartbeat, less the time it has stood still."""
+    heartbeat = _own_heartbeat(seen, submission)
+    if heartbeat is None:
+        return parse_utc(submission.requested_at)
+    at, idle = parse_utc(heartbeat.get("at")), heartbeat.get("idle_seconds")
+    if at is not None and isinstance(idle, int | float):
+        return at - timedelta(seconds=idle)
+    return at
 
 
 def _failure_of(seen: Observation, submission: Submission) -> StreamFailure | None:

@@ -50,13 +50,20 @@ class AttemptCounter:
         self._write(query_id, batch_id, before + 1)
         return True
 
-    def failed(self, query_id: str, batch_id: int, error: str) -> bool:
-        """Note that the batch failed; True when that was the last attempt, and `failure.json` tells."""
+    def failed(self, query_id: str, batch_id: int, error: str, kind: str | None = None) -> bool:
+        """Note that the batch failed; True when that was the last attempt, and `failure.json` tells.
+
+        Args:
+            query_id: of Spark.
+            batch_id: of it.
+            error: the reason.
+            kind: class of the platform's own error.
+        """
         count = max(1, self._count(query_id, batch_id))
         self._write(query_id, batch_id, count)
         if count < MOST_ATTEMPTS:
             return False
-        self._give_up(query_id, batch_id, count, error)
+        self._give_up(query_id, batch_id, count, error, kind)
         return True
 
     def cannot_start(self, error: str, kind: str | None = None) -> None:
@@ -69,11 +76,15 @@ class AttemptCounter:
         content = {"at": utc_text(), "batch_id": None, "error": error, "kind": kind}
         self.files.write(self.paths.failure, content)
 
-    def failed_outside(self, error: str) -> bool:
+    def failed_outside(self, error: str, kind: str | None = None) -> bool:
         """Note a failure with no batch begun; True when it was the last of MOST_ATTEMPTS in a row.
 
         A supervisor starts such a driver again without end: `failure.json` says why then, and the driver has
         to exit 0.
+
+        Args:
+            error: the reason.
+            kind: class of the platform's own error.
         """
         noted = self.files.load(self._starts).content or {}
         age = age_seconds(noted.get("at"))
@@ -81,7 +92,7 @@ class AttemptCounter:
         if before + 1 < MOST_ATTEMPTS:
             self.files.write(self._starts, {"attempts": before + 1, "at": utc_text(), "error": error})
             return False
-        self.cannot_start(error)
+        self.cannot_start(error, kind)
         self.files.delete(self._starts)
         return True
 
@@ -108,7 +119,9 @@ class AttemptCounter:
             self._path, {"query_id": query_id, "batch_id": batch_id, "attempts": attempts, "at": utc_text()}
         )
 
-    def _give_up(self, query_id: str, batch_id: int, attempts: int, error: str) -> None:
+    def _give_up(
+        self, query_id: str, batch_id: int, attempts: int, error: str, kind: str | None = None
+    ) -> None:
         """Leave the failure for the operators; whoever starts the stream again gets three new attempts."""
         self.files.write(
             self.paths.failure,
@@ -118,6 +131,7 @@ class AttemptCounter:
                 "batch_id": batch_id,
                 "attempts": attempts,
                 "error": error,
+                "kind": kind,
             },
         )
         self.files.delete(self._path)

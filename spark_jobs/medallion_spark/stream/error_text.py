@@ -12,6 +12,11 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(str(error))}"
 
 
+def kind_of(error: BaseException | None) -> str | None:
+    """The class of one of the platform's own errors: what it means for the records depends on it."""
+    return type(error).__name__ if isinstance(error, MedallionError) else None
+
+
 def first_line(text: str) -> str:
     """The first line of a text, cut to 300 characters."""
     lines = text.strip().splitlines()

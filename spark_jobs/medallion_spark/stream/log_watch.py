@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from medallion_contracts.errors import StreamError
+from medallion_contracts.errors import MissingTopic
 from medallion_spark.stream.last_records import LastRecord, Partition
 from medallion_spark.stream.ledger import KnownLog, PartitionOffsets, StreamPosition
 from medallion_spark.stream.log_identity import (
@@ -57,7 +57,7 @@ class LogWatch:
 
         Raises:
             ServiceUnavailable: the broker does not answer.
-            StreamError: a topic that was read is not there.
+            MissingTopic: a topic that was read is not there.
         """
         topics = self._described(position)
         sources = self._with_last_records(position, stored)
@@ -84,7 +84,7 @@ class LogWatch:
         read = {*position.logs, *(topic for topic, _ in position.sources)}
         missing = [topic for topic in self._topics if topic not in topics and topic in read]
         if missing:
-            raise StreamError(
+            raise MissingTopic(
                 f"topic {', '.join(missing)} was read before and is not there any more: make it again; the "
                 "next start names its new log, which can then be accepted"
             )
@@ -129,7 +129,7 @@ class LogWatch:
         Raises:
             OtherLogError: another log is there.
             ServiceUnavailable: the broker does not answer.
-            StreamError: a topic is not there.
+            MissingTopic: a topic is not there.
         """
         topics = self._reader.describe(self._topics)
         ends = self._reader.ends([where for one in topics.values() for where in one.partitions])
@@ -145,7 +145,7 @@ class LogWatch:
         Raises:
             OtherLogError: another log is there.
             ServiceUnavailable: the broker does not answer.
-            StreamError: a topic is not there.
+            MissingTopic: a topic is not there.
         """
         topics = self._check_ids()
         without_id = {name: one for name, one in topics.items() if self.logs[name].topic_id is None}
@@ -160,7 +160,7 @@ class LogWatch:
         topics = self._reader.describe(self.logs)
         missing = [topic for topic in self.logs if topic not in topics]
         if missing:
-            raise StreamError(f"topic {', '.join(missing)} is not there any more: this batch is not written")
+            raise MissingTopic(f"topic {', '.join(missing)} is not there any more: this batch is not written")
         found = ((self.logs[name], one.id) for name, one in topics.items())
         problems = [(known, now, changed_ids(known, now)) for known, now in found]
         refuse([LogChange(known, now, why) for known, now, why in problems if why], self._dataset)

@@ -28,7 +28,7 @@ from medallion_spark.session.lake_access import LakeAccess
 from medallion_spark.session.spark_session import EXECUTOR_WAIT_SECONDS, executor_count, no_executor
 from medallion_spark.stream.batch import MicroBatches
 from medallion_spark.stream.control import AttemptCounter
-from medallion_spark.stream.error_text import first_line, reason_of
+from medallion_spark.stream.error_text import first_line, kind_of, reason_of
 from medallion_spark.stream.hang_guard import HangGuard
 from medallion_spark.stream.last_records import Partition
 from medallion_spark.stream.ledger import Ledger
@@ -214,7 +214,7 @@ class Stream:
         """Leave for a person what only a person can mend; the driver then ends well."""
         if isinstance(error, OtherLogError):
             self._files.write(self._paths.other_log, {"at": utc_text(), "logs": list(error.logs)})
-        self._attempts.cannot_start(str(error), type(error).__name__)
+        self._attempts.cannot_start(str(error), kind_of(error))
         self._gave_up = True
         logger.error("cannot go on: %s", error)
 
@@ -268,7 +268,8 @@ class Stream:
                 raise
             self._error = reading_failure(error, self._next_offsets, self._log) or error
             if not isinstance(error, LeaseError):  # that is not the batch's fault
-                self._gave_up = self._attempts.failed(query_id, batch_id, reason_of(self._error))
+                reason, kind = reason_of(self._error), kind_of(self._error)
+                self._gave_up = self._attempts.failed(query_id, batch_id, reason, kind)
             raise
         self._state["state"] = WAITING
         if row is not None:
@@ -402,7 +403,7 @@ class Stream:
                 f"and are {self._paths.checkpoint} and its offsets still valid?"
             )
         )
-        if not self._attempts.failed_outside(reason):
+        if not self._attempts.failed_outside(reason, kind_of(refused)):
             raise (refused or ServiceUnavailable(reason)) from error
         logger.error("gave up: %s", reason)
 

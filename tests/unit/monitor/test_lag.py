@@ -44,6 +44,7 @@ def test_what_an_open_transaction_holds_back_is_lag() -> None:
         {"has_other_log": True},
         {"has_other_log": True, "waiting": FIVE},
         {"waiting": Backlog(5, NOW, shrunk=("customers-0",))},
+        {"waiting": Backlog(0, None, missing=("customers",))},
         {"failure": "gave up"},
         {"has_batches": False},
     ],

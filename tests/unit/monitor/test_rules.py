@@ -73,6 +73,15 @@ def test_normal_load_is_no_problem() -> None:
     assert not codes()
 
 
+def test_a_stream_whose_log_is_gone_is_not_said_to_lose_nothing() -> None:
+    def meaning(kind: str | None) -> str:
+        [problem] = found(stream=replace(HEALTHY, failure="gave up", failure_kind=kind))
+        return problem.meaning
+
+    assert "Nothing is lost" in meaning(None)
+    assert "Nothing is lost" not in meaning("OtherLogError")
+
+
 def test_a_platform_that_has_not_begun_is_no_problem() -> None:
     assert not codes(stream=StreamObservation(), gold=GoldObservation())
 

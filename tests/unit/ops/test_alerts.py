@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 import pytest
 
-from medallion_contracts.errors import GoldError, SettingsError
+from medallion_contracts.errors import GoldError, SettingsError, StreamEnded
 from medallion_ops.alerts import webhook
 from medallion_ops.alerts.alert import Alert, Level
 from medallion_ops.alerts.failures import (
@@ -32,6 +33,7 @@ class Task:
     task_id: str = "publish"
     run_id: str = "scheduled__2026-11-24T12:00:00+00:00"
     try_number: int = 3
+    start_date: datetime | None = None
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -185,6 +187,26 @@ def test_a_failure_mail_says_what_it_means_for_the_data_and_what_to_do_first(dag
     mail = render(failure_alert({"ti": Task(dag_id=dag_id), "exception": None}, ALERTS))
     assert "For the data: " in mail.text
     assert "First step: " in mail.text
+
+
+def mail_of_stream(ended: StreamEnded) -> str:
+    task = Task(
+        dag_id="customers_streaming", task_id="stream", start_date=datetime(2026, 11, 24, 17, 47, tzinfo=UTC)
+    )
+    return render(failure_alert({"ti": task, "exception": caused(Exception("x"), ended)}, ALERTS)).text
+
+
+def test_a_mail_about_the_stream_says_since_when_its_trouble_is_known_not_its_tasks_start() -> None:
+    text = mail_of_stream(StreamEnded("gave up", datetime(2026, 11, 24, 18, 3, 15, tzinfo=UTC)))
+    assert "18:03:15" in text
+    assert "17:47" not in text
+    assert "17:47" not in mail_of_stream(StreamEnded("gave up")), "not known is not the task's start"
+
+
+@pytest.mark.parametrize("kind", ["OtherLogError", "MissingTopic", "RecordsLost"])
+def test_a_mail_about_records_that_kafka_has_no_more_does_not_say_that_none_is_lost(kind: str) -> None:
+    assert "Nothing is lost" in mail_of_stream(StreamEnded("gave up", None, "StreamError"))
+    assert "Nothing is lost" not in mail_of_stream(StreamEnded("another log", None, kind))
 
 
 HOSTILE = "<script>alert(1)</script>" + "x" * 10_000 + "\u202e"

@@ -127,6 +127,16 @@ def test_a_failure_after_which_the_stream_worked_is_not_blamed_for_a_later_end()
     )
 
 
+def test_an_unasked_end_says_since_when_the_trouble_is_known_and_by_which_error() -> None:
+    failure = {"batch_id": None, "error": "another log", "kind": "OtherLogError", "at": ago(30)}
+    verdict = decide(seen(state="FINISHED", failure=failure))
+    assert (verdict.since, verdict.kind) == (NOW - timedelta(seconds=30), "OtherLogError")
+    assert decide(seen(state="KILLED")).since == NOW - timedelta(seconds=10), "its last heartbeat"
+    assert decide(seen(state="KILLED", heartbeat=None)).since == NOW - timedelta(seconds=3600), "never began"
+    standing = {**BEAT, "at": ago(10), "idle_seconds": HANG_SECONDS + HANG_GRACE_SECONDS + 1}
+    assert decide(seen(heartbeat=standing)).since == NOW - timedelta(seconds=731)
+
+
 def test_the_failure_of_an_earlier_driver_is_not_blamed_on_this_one() -> None:
     failure = {"batch_id": 41, "error": "BalanceError", "at": ago(7200)}
     assert "batch 41" not in decide(seen(state="FINISHED", failure=failure)).reason

@@ -24,10 +24,10 @@ def test_the_third_exception_of_a_batch_is_reported(paths: LakePaths) -> None:
     for attempt in (1, 2, 3):
         driver = AttemptCounter(FILES, paths)
         assert driver.begin("q", 7)
-        assert driver.failed("q", 7, "BalanceError: it does not add up") == (attempt == 3)
+        assert driver.failed("q", 7, "it does not add up", "BalanceError") == (attempt == 3)
     failure = FILES.read(paths.failure) or {}
     assert (failure["query_id"], failure["batch_id"], failure["attempts"]) == ("q", 7, 3)
-    assert failure["error"] == "BalanceError: it does not add up"
+    assert (failure["error"], failure["kind"]) == ("it does not add up", "BalanceError")
     assert AttemptCounter(FILES, paths).begin("q", 7), "whoever starts it again gets new attempts"
 
 
