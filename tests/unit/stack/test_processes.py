@@ -176,7 +176,8 @@ def test_a_service_that_ignores_its_stop_signal_is_killed(table: ProcessTable) -
 
 
 def test_a_service_that_ends_while_starting_is_told_with_its_last_words(table: ProcessTable) -> None:
-    service = sleeper(code="import sys; sys.exit('the disk is full')")
+    # On a busy machine one that ends at once has ended before `start` has seen it, which is another error.
+    service = sleeper(code="import sys, time; time.sleep(1); sys.exit('the disk is full')")
     table.start(service)
     with pytest.raises(ServiceUnavailable, match="the disk is full"):
         table.wait_ready(Service(**{**vars(service), "is_ready": lambda: False}))
