@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from medallion_contracts.compile.great_expectations import ROWS, Check, version_column
 from medallion_contracts.compile.postgres import COORDINATES, columns, quoted
+from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset
-from medallion_ops.gate.decision import failing_rows_query
 from medallion_ops.gate.masking import masked
 from medallion_ops.gate.verdict import Example
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     import psycopg
 
 MOST_EXAMPLES = 5
+
+
+def failing_rows_query(check: Check, relations: Mapping[str, str]) -> str:
+    """SELECT of the staged rows that fail a check about rows, all their columns; see `set_relations`."""
+    if check.failing_rows is None:
+        raise GoldError(f"{check.table}.{check.name} is about the table, it has no failing rows")
+    return check.failing_rows.format_map(relations)
 
 
 def failing_count(connection: psycopg.Connection, check: Check, relations: Mapping[str, str]) -> int | None:

@@ -20,14 +20,9 @@ from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
 from medallion_ops.contracts.in_force import note_in_force, refuse_breaking_change
 from medallion_ops.gate import episodes, mails
-from medallion_ops.gate.decision import (
-    DECISION_MINUTES,
-    exclusion_decided,
-    options_for,
-    reject_failing_rows,
-    was_asked,
-)
+from medallion_ops.gate.decision import DECISION_MINUTES, exclusion_decided, options_for, was_asked
 from medallion_ops.gate.docs_location import docs_address, page
+from medallion_ops.gate.row_rejection import reject_failing_rows
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
 from medallion_ops.gold.audit_task import TaskReports

@@ -18,8 +18,8 @@ from medallion_ops.gate.decision import (
     exclusion_decided,
     options_for,
     question_about,
-    reject_failing_rows,
 )
+from medallion_ops.gate.row_rejection import reject_failing_rows
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import publish_set
 from medallion_store.rejected_rows import release_row

@@ -15,8 +15,8 @@ from medallion_contracts.compile.great_expectations import ROWS, compile_suite
 from medallion_contracts.compile.history_checks import set_relations
 from medallion_contracts.compile.postgres import columns
 from medallion_contracts.model import Column, ColumnType, Table
-from medallion_ops.gate.decision import failing_rows_query
 from medallion_ops.gate.expectations import open_staging, to_expectation
+from medallion_ops.gate.failing_rows import failing_rows_query
 from staged_sets import DATASET, NOON, GoldDatabase
 
 ROW_ID = "_offset"
