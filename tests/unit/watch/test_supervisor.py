@@ -23,7 +23,9 @@ def test_a_living_one_and_none_at_all_are_not_dead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "noted", ['{"pid": 4194304, "started": "x:1"}', f'{{"pid": {os.getpid()}, "started": "x:1"}}', "{}", "{"]
+    "noted",
+    ['{"pid": 4194304, "started": "x:1"}', f'{{"pid": {os.getpid()}, "started": "x:1"}}', "{}", "{"],
+    ids=["gone", "another with its number", "empty", "no JSON"],
 )
 def test_a_process_that_is_gone_or_another_with_its_number_is_dead(tmp_path: Path, noted: str) -> None:
     note = tmp_path / "supervisor.json"
