@@ -36,7 +36,7 @@ conflict with the stream is retried by the job itself; one that stays is named i
 def published_version(dataset: str) -> int | None:
     """The silver version that gold was last published from."""
     from medallion_ops.gold.staging_cleanup import published_silver_version
-    from medallion_ops.settings import GoldSettings
+    from medallion_ops.gold_settings import GoldSettings
 
     return published_silver_version(dataset, GoldSettings.from_environment())
 
@@ -45,7 +45,7 @@ def published_version(dataset: str) -> int | None:
 def clean_staging(dataset: str) -> list[int]:
     """Drop the staging tables of published sets."""
     from medallion_ops.gold.staging_cleanup import drop_published_sets
-    from medallion_ops.settings import GoldSettings
+    from medallion_ops.gold_settings import GoldSettings
 
     return drop_published_sets(dataset, GoldSettings.from_environment())
 

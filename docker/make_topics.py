@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import datasets_that_run
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.topic import create_topic
-from medallion_ops.settings import KafkaSettings
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from medallion_contracts.errors import LeaseError, MedallionError, ParameterError
 from medallion_contracts.loader import dataset_names
-from medallion_ops.settings import LakeSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_store.control_files import control_files
 from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, heartbeat_age
 from medallion_store.lake_paths import LakePaths

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import dataset_names
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.monitor.incidents import acknowledge, mute, plan_window
-from medallion_ops.settings import GoldSettings
 from medallion_store.postgres import gold_connection
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from medallion_contracts.loader import contract_files, dataset_names, files_in
 from medallion_ops.contracts.effects import contract_plan, described
 from medallion_ops.contracts.in_force import accept, plan_of_change
 from medallion_ops.dataset_settings import datasets_that_run
-from medallion_ops.settings import GoldSettings
+from medallion_ops.gold_settings import GoldSettings
 from medallion_store.contract_store import StoredContract
 
 

@@ -14,7 +14,7 @@ from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Dataset
 from medallion_ops.dataset_settings import add_dataset_argument
-from medallion_ops.settings import GoldSettings
+from medallion_ops.gold_settings import GoldSettings
 from medallion_store.postgres import gold_connection
 from medallion_store.rejected_rows import RejectedRow, rejected_rows, release_row
 

@@ -23,8 +23,9 @@ from medallion_ops.contracts.effects import described
 from medallion_ops.contracts.in_force import note_in_force, refuse_breaking_change
 from medallion_ops.control import StreamControl
 from medallion_ops.dataset_settings import datasets_that_run
+from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.settings import LakeSettings, Settings
+from medallion_ops.settings import Settings
 from medallion_store.control_files import control_files
 from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, STARTING, heartbeat_age
 from medallion_store.lake_paths import LakePaths

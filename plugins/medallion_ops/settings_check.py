@@ -9,17 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from medallion_contracts.errors import MedallionError, SettingsError
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.monitor.settings import MonitorSettings
+from medallion_ops.producer.settings import ProducerSettings
 from medallion_ops.setting_fields import SUBJECT
 from medallion_ops.setting_names import unknown_names
-from medallion_ops.settings import (
-    KafkaSettings,
-    ProducerSettings,
-    Settings,
-    SparkSettings,
-    declarations,
-    settings_table,
-)
+from medallion_ops.settings import Settings, declarations, settings_table
+from medallion_ops.spark.settings import SparkSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

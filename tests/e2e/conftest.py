@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medallion_ops.control import StreamControl
-from medallion_ops.settings import LakeSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_stack import demo, report
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.cli import set_up, start_all

@@ -20,7 +20,8 @@ from fault.trickle import Trickle
 
 from medallion_contracts.loader import load_dataset
 from medallion_ops.control import StreamControl
-from medallion_ops.settings import LakeSettings, Settings
+from medallion_ops.lake_settings import LakeSettings
+from medallion_ops.settings import Settings
 from medallion_ops.spark.jobs import stream_job
 from medallion_ops.spark.submission import ClusterClient
 from medallion_stack.bootstrap import build_jobs, ensure_jars

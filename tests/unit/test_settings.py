@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import SettingsError
-from medallion_ops.settings import SECTIONS, KafkaSettings, LakeSettings, Settings, settings_table
+from medallion_ops.kafka_settings import KafkaSettings
+from medallion_ops.lake_settings import LakeSettings
+from medallion_ops.settings import SECTIONS, Settings, settings_table
 from medallion_store.secret import Secret
 
 MARKED = "marked-5ecret"

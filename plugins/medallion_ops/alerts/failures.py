@@ -13,7 +13,7 @@ from medallion_contracts.errors import MedallionError, StreamEnded
 from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
-from medallion_ops.settings import AlertSettings
+from medallion_ops.alerts.settings import AlertSettings
 from medallion_ops.streaming.consequences import WAITS, stream_consequence
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from medallion_ops.alerts.alert import Alert
-from medallion_ops.settings import AlertSettings
+from medallion_ops.alerts.settings import AlertSettings
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -16,7 +16,8 @@ from medallion_ops.alerts import outbox, smtp, webhook
 from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.mail import message, render
 from medallion_ops.alerts.outbox import Channel, Entry
-from medallion_ops.settings import AlertSettings, GoldSettings
+from medallion_ops.alerts.settings import AlertSettings
+from medallion_ops.gold_settings import GoldSettings
 
 if TYPE_CHECKING:
     import psycopg

@@ -12,7 +12,7 @@ from medallion_contracts.errors import MedallionError, StaleStaging
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import add_dataset_argument
 from medallion_ops.gate.lean_import import import_lean
-from medallion_ops.settings import GoldSettings
+from medallion_ops.gold_settings import GoldSettings
 
 EXIT_STALE = 3
 """Staging no longer is what was written: checking again cannot help, writing again does."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from medallion_contracts.grain import label_of
 from medallion_contracts.model import Dataset
-from medallion_ops.settings import GoldSettings, Settings
+from medallion_ops.gold_settings import GoldSettings
+from medallion_ops.settings import Settings
 from medallion_store.delta_history import silver_state
 from medallion_store.gold_catalogue import adopt_commit, last_published
 from medallion_store.label_source import label_source_version

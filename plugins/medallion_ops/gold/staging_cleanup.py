@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from medallion_ops.settings import GoldSettings
+from medallion_ops.gold_settings import GoldSettings
 from medallion_store.gold_catalogue import last_publication
 from medallion_store.postgres import gold_connection
 from medallion_store.staging_sets import drop_sets_up_to

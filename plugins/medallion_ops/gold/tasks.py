@@ -18,6 +18,7 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_contracts.loader import load_dataset
 from medallion_ops.alerts.mail import task_link
 from medallion_ops.alerts.sending import send
+from medallion_ops.alerts.settings import AlertSettings
 from medallion_ops.contracts.in_force import note_in_force, refuse_breaking_change
 from medallion_ops.gate import episodes, mails
 from medallion_ops.gate.decision import DECISION_MINUTES, exclusion_decided, options_for, was_asked
@@ -26,8 +27,10 @@ from medallion_ops.gate.row_rejection import reject_failing_rows
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
 from medallion_ops.gold.audit_task import TaskReports
+from medallion_ops.gold_settings import GoldSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.settings import AlertSettings, GoldSettings, LakeSettings, Settings
+from medallion_ops.settings import Settings
 from medallion_ops.streaming.stream_release import refuse_stream_of_other_release
 from medallion_store.gold_catalogue import (
     Manifest,

@@ -8,8 +8,8 @@ import sys
 from medallion_contracts.errors import MedallionError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import add_dataset_argument
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.settings import GoldSettings
 
 
 def main(arguments: list[str] | None = None) -> int:

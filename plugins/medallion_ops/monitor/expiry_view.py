@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time
 from urllib.parse import urlsplit
 
+from medallion_ops.gold_settings import GoldSettings
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.monitor.observation import Expiry
-from medallion_ops.settings import GoldSettings, KafkaSettings, Settings
+from medallion_ops.settings import Settings
 from medallion_store.postgres_address import libpq_parameters
 
 TIMEOUT_SECONDS = 3

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.monitor.observation import TopicState
-from medallion_ops.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer

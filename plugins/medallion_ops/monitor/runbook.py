@@ -6,9 +6,9 @@ import re
 from functools import cache
 from importlib import resources
 
+from medallion_ops.alerts.settings import AlertSettings
 from medallion_ops.gate.docs_location import PAGE_PREFIX
 from medallion_ops.monitor.settings import MonitorSettings
-from medallion_ops.settings import AlertSettings
 
 PAGE = f"{PAGE_PREFIX}/runbook"
 """Where Airflow serves them, behind its login."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.monitor.observation import StreamObservation
-from medallion_ops.settings import LakeSettings
 from medallion_ops.streaming.decision import mailable_error
 from medallion_store.control_files import control_files
 from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, WORKING, heartbeat_age

@@ -18,6 +18,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from medallion_contracts.errors import MedallionError
 from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.docs_location import DOCS_FOLDER
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.page import changes, views
 from medallion_ops.page.access import Editor, Reader, has_token, may_edit, may_start, reader
 from medallion_ops.page.database import reading
@@ -25,7 +26,6 @@ from medallion_ops.page.docs_files import docs_file, media_type
 from medallion_ops.page.metrics import CONTENT_TYPE, exposition
 from medallion_ops.page.rendering import render
 from medallion_ops.page.settings import PageSettings
-from medallion_ops.settings import GoldSettings
 
 STATIC = Path(__file__).parent / "static"
 _OURS = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from medallion_ops.settings import GoldSettings
+from medallion_ops.gold_settings import GoldSettings
 from medallion_store.postgres import gold_connection
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import datasets_that_run
 from medallion_ops.gate.docs_location import DOCS_FOLDER
 from medallion_ops.gate.docs_location import page as docs_page
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.monitor.limits import ServiceLevels, service_levels
 from medallion_ops.monitor.runbook import sections
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.page import queries
 from medallion_ops.page.cards import LOOK_IS_OLD_SECONDS, cards
 from medallion_ops.page.database import Reading
-from medallion_ops.settings import GoldSettings
 
 Context = dict[str, Any]
 

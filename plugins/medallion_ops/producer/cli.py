@@ -16,8 +16,8 @@ from types import FrameType
 from medallion_contracts.errors import MedallionError, ParameterError
 from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import add_dataset_argument
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.parameters import Amount, Parameters, Source, amount
-from medallion_ops.settings import KafkaSettings
 from medallion_ops.stream_settings import StreamSettings
 
 _EPILOG = """\

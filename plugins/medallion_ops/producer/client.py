@@ -20,8 +20,8 @@ from kafka.errors import (
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from medallion_contracts.errors import ServiceUnavailable, SettingsError
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.records import MAX_REQUEST_BYTES
-from medallion_ops.settings import KafkaSettings
 
 CONNECT_MS = 15_000
 DELIVERY_MS = 120_000

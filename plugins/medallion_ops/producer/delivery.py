@@ -14,9 +14,9 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from kafka.partitioner import murmur2
 
 from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.client import DELIVERY_MS, broker_errors, open_producer
 from medallion_ops.producer.records import MAX_REQUEST_BYTES, Record
-from medallion_ops.settings import KafkaSettings
 
 POLL_SECONDS = 0.002
 """Seconds between two looks at whether there is room again."""

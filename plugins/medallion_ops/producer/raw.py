@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.delivery import Counts, Delivery
 from medallion_ops.producer.records import MAX_REQUEST_BYTES, Record
 from medallion_ops.producer.topic import require_topic
-from medallion_ops.settings import KafkaSettings
 
 
 def send_raw(

@@ -12,12 +12,12 @@ from threading import Event
 from typing import Any
 
 from medallion_contracts.loader import load_dataset
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.delivery import POLL_SECONDS, SHUTDOWN_TIMEOUT_SECONDS, Counts, Delivery
 from medallion_ops.producer.parameters import Parameters
 from medallion_ops.producer.plan import plan
 from medallion_ops.producer.records import Planned
 from medallion_ops.producer.topic import create_topic, require_topic
-from medallion_ops.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 REPORT_SECONDS = 5.0

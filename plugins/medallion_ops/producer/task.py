@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from medallion_contracts.errors import ParameterError
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.producer.parameters import Parameters, Source
-from medallion_ops.settings import KafkaSettings, ProducerSettings
+from medallion_ops.producer.settings import ProducerSettings
 from medallion_ops.stream_settings import StreamSettings
 
 if TYPE_CHECKING:

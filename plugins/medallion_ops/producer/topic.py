@@ -17,8 +17,8 @@ from kafka.errors import (
 )
 
 from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.client import broker_errors, open_admin
-from medallion_ops.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 TIMESTAMP_TYPE = "message.timestamp.type"

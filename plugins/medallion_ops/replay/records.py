@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from medallion_contracts.model import INCARNATION, Dataset
-from medallion_ops.settings import LakeSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lake_reading import lake_reading

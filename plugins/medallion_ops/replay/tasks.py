@@ -9,8 +9,9 @@ from typing import Any
 
 from medallion_contracts.errors import ParameterError
 from medallion_contracts.loader import load_dataset
+from medallion_ops.kafka_settings import KafkaSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.replay.records import Quarantine, Selection, judged_of_try, origin_of, outcome
-from medallion_ops.settings import KafkaSettings, LakeSettings
 
 log = logging.getLogger(__name__)
 _CLOCKS = timedelta(days=1)

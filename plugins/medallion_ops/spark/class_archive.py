@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from medallion_ops.settings import SparkSettings
 from medallion_ops.spark.job_folder import base_folder
+from medallion_ops.spark.settings import SparkSettings
 
 _PREFIX = "medallion-classes-"
 

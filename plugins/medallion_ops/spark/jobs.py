@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medallion_ops.settings import KafkaSettings, LakeSettings, Settings
+from medallion_ops.kafka_settings import KafkaSettings
+from medallion_ops.lake_settings import LakeSettings
+from medallion_ops.settings import Settings
 from medallion_ops.stream_settings import StreamSettings
 from medallion_store.release import release
 

@@ -10,10 +10,11 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from medallion_contracts.errors import MedallionError, StreamEnded
-from medallion_ops.settings import Settings, SparkSettings
+from medallion_ops.settings import Settings
 from medallion_ops.spark.class_archive import ClassArchive
 from medallion_ops.spark.job_folder import job_folder
 from medallion_ops.spark.jobs import SparkJob
+from medallion_ops.spark.settings import SparkSettings
 from medallion_ops.spark.submission import PACKAGES, client_environment, local_conf
 from medallion_ops.streaming.decision import Step, Verdict
 from medallion_ops.streaming.driver import StreamDriver

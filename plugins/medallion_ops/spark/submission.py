@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
-from medallion_ops.settings import SparkSettings
 from medallion_ops.spark.class_archive import ClassArchive
 from medallion_ops.spark.jobs import SparkJob
+from medallion_ops.spark.settings import SparkSettings
 
 PACKAGES = "medallion.zip"
 """medallion_contracts and medallion_spark, beside the entry scripts in MEDALLION_JOBS_DIR."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medallion_ops.settings import LakeSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_store.control_files import control_files
 from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, heartbeat_age
 from medallion_store.lake_paths import LakePaths

@@ -9,8 +9,8 @@ from pathlib import Path
 from airflow.sdk.exceptions import AirflowSkipException
 
 from medallion_ops.gate.docs_location import dataset_folder
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.keep_settings import KeepSettings
-from medallion_ops.settings import GoldSettings
 from medallion_ops.spark.job_folder import delete_abandoned_folders
 from medallion_ops.upkeep.airflow_tables import clean_airflow_tables
 from medallion_ops.upkeep.audit_rows import delete_old_rows

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from medallion_contracts.errors import MedallionError, SettingsError
 from medallion_ops.alerts.mail_server import MailServer
+from medallion_ops.alerts.settings import AlertSettings
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.setting_fields import SUBJECT
-from medallion_ops.settings import AlertSettings, GoldSettings
 from medallion_ops.watch.settings import WatchSettings
 from medallion_ops.watch.state import FOLDER, StateFile
 from medallion_ops.watch.watcher import Sources, Watcher

@@ -20,11 +20,11 @@ from medallion_ops.alerts.alert import Alert, Level
 from medallion_ops.alerts.mail_server import MailServer
 from medallion_ops.alerts.outbox import GIVE_UP_AFTER, Channel, Entry
 from medallion_ops.alerts.sending import entries
+from medallion_ops.alerts.settings import AlertSettings
 from medallion_ops.monitor.incidents import LEADS
 from medallion_ops.monitor.runbook import incident_links, plain
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.monitor.transitions import REOPEN_WITHIN, Notice
-from medallion_ops.settings import AlertSettings
 from medallion_ops.watch import records
 from medallion_ops.watch.findings import find
 from medallion_ops.watch.settings import WatchSettings

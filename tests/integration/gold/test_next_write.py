@@ -14,8 +14,10 @@ from deltalake import DeltaTable, write_deltalake
 
 from medallion_contracts.errors import GoldError
 from medallion_ops.gold.pending_changes import next_write
+from medallion_ops.gold_settings import GoldSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.settings import GoldSettings, LakeSettings, Settings
+from medallion_ops.settings import Settings
 from medallion_store.delta_history import silver_state
 from medallion_store.lake_paths import LakePaths
 from medallion_store.refresh_plan import Plan, RefreshKind, gold_contract_hash

@@ -9,8 +9,8 @@ from medallion_contracts.model import Severity
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import publish_set
 from medallion_ops.gold.staging_cleanup import drop_published_sets
+from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.migrations.runner import migrate
-from medallion_ops.settings import GoldSettings
 from medallion_store.secret import Secret
 from staged_sets import DATASET, GoldDatabase, version
 

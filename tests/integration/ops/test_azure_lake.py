@@ -8,7 +8,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from lease_race import lease_winners
 from medallion_contracts.errors import ServiceUnavailable
-from medallion_ops.settings import LakeSettings
+from medallion_ops.lake_settings import LakeSettings
 from medallion_store.control_files import control_files
 from medallion_store.label_source import label_source_version
 from medallion_store.lake_login import delta_storage_options

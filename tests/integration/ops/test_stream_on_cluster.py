@@ -23,9 +23,11 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from medallion_contracts.errors import ServiceUnavailable, SubmissionUnknown
 from medallion_ops.control import StreamControl
-from medallion_ops.settings import LakeSettings, Settings, SparkSettings
+from medallion_ops.lake_settings import LakeSettings
+from medallion_ops.settings import Settings
 from medallion_ops.spark.jobs import SparkJob
 from medallion_ops.spark.operators import StreamDriverOperator
+from medallion_ops.spark.settings import SparkSettings
 from medallion_ops.spark.submission import ClusterClient
 from medallion_ops.streaming import decision
 from medallion_ops.streaming.driver import StreamDriver

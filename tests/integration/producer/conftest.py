@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.client import kafka_client_options
 from medallion_ops.producer.topic import create_topic
-from medallion_ops.settings import KafkaSettings
 
 Offsets = dict[int, int]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from medallion_contracts.errors import ServiceUnavailable
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer import client
 from medallion_ops.producer.raw import send_raw
 from medallion_ops.producer.records import Record
-from medallion_ops.settings import KafkaSettings
 from medallion_stack.ports import LOOPBACK, free_port
 from medallion_store.secret import Secret
 from services import BrokerServer

@@ -21,6 +21,7 @@ from kafka.partitioner import DefaultPartitioner, murmur2
 
 from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.loader import load_dataset
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer import client
 from medallion_ops.producer.delivery import Delivery, _by_key
 from medallion_ops.producer.parameters import Parameters, Source
@@ -29,7 +30,6 @@ from medallion_ops.producer.raw import send_raw
 from medallion_ops.producer.records import Record
 from medallion_ops.producer.sending import Run
 from medallion_ops.producer.topic import create_topic, describe_topic, require_topic
-from medallion_ops.settings import KafkaSettings
 from services import BrokerServer
 
 ROOT = Path(__file__).parents[3]

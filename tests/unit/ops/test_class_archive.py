@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medallion_ops.settings import SparkSettings
 from medallion_ops.spark.class_archive import ClassArchive
 from medallion_ops.spark.jobs import gold_job, maintenance_job
+from medallion_ops.spark.settings import SparkSettings
 from medallion_ops.spark.submission import local_conf
 from settings_of_tests import settings
 

@@ -12,8 +12,8 @@ import pytest
 
 from medallion_contracts.errors import LeaseError, StreamError
 from medallion_ops.control import StreamControl
+from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.roll_out import OWNER, hand_over_stream
-from medallion_ops.settings import LakeSettings
 from medallion_store.control_files import control_files
 from medallion_store.driver_orders import DriverOrders
 from medallion_store.heartbeat import STARTING, STOPPED, WAITING

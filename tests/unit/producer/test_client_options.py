@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from medallion_contracts.errors import ServiceUnavailable, SettingsError
+from medallion_ops.kafka_settings import KafkaSettings
 from medallion_ops.producer.client import broker_errors, kafka_client_options
-from medallion_ops.settings import KafkaSettings
 
 EVENT_HUBS = {
     "MEDALLION_KAFKA_BOOTSTRAP": "ns.servicebus.windows.net:9093",
