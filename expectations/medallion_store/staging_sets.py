@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from medallion_contracts.compile.postgres import STAGING, create_staging, scopes, staged_columns, staging_name
 from medallion_contracts.model import Column, Dataset
-from medallion_store.gold_catalogue import datasets_of_sets, newest_unpublished_set, next_set_id
+from medallion_store.manifests import datasets_of_sets, newest_unpublished_set, next_set_id
 from medallion_store.postgres import gold_connection
 from medallion_store.secret import Secret
 

@@ -30,8 +30,9 @@ from medallion_ops.gate.drift_checks import Profile, checks_against_last, keep_p
 from medallion_ops.gate.expectations import open_staging, validate
 from medallion_ops.gate.failing_rows import examples, failing_count
 from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
-from medallion_store.gold_catalogue import Manifest, last_publication, manifest
+from medallion_store.manifests import Manifest, manifest
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import last_publication
 from medallion_store.secret import Secret
 
 if TYPE_CHECKING:

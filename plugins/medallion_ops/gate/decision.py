@@ -16,14 +16,8 @@ from medallion_contracts.compile.great_expectations import storage_checks
 from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset
 from medallion_ops.gate.verdict import Verdict
-from medallion_store.gold_catalogue import (
-    find_manifest,
-    last_publication,
-    manifest,
-    newest_set,
-    set_of_publication,
-    sets_of_run,
-)
+from medallion_store.manifests import find_manifest, manifest, newest_set, sets_of_run
+from medallion_store.publications import last_publication, set_of_publication
 from medallion_store.rejected_rows import sets_that_rejected
 
 if TYPE_CHECKING:

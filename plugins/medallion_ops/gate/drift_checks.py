@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from medallion_contracts.compile.great_expectations import DIVERGENCE, ROW_COUNT, Check
 from medallion_contracts.compile.postgres import GOLD, STAGING, quoted, staging_name
 from medallion_contracts.model import ColumnType, Dataset, Severity, Table
-from medallion_store.gold_catalogue import Manifest, Publication, manifest
+from medallion_store.manifests import Manifest, manifest
+from medallion_store.publications import Publication
 
 if TYPE_CHECKING:
     import psycopg

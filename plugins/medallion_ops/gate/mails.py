@@ -12,7 +12,8 @@ from medallion_ops.alerts.alert import Alert, Detail, Level
 from medallion_ops.gate.decision import Option, options_for
 from medallion_ops.gate.episodes import Episode
 from medallion_ops.gate.verdict import Finding, Verdict
-from medallion_store.gold_catalogue import Manifest, Publication
+from medallion_store.manifests import Manifest
+from medallion_store.publications import Publication
 
 Links = Mapping[str, str]
 """Addresses by what they show."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import TriggerEvent
 
     from medallion_ops.gate.verdict import Verdict
-    from medallion_store.gold_catalogue import Manifest
+    from medallion_store.manifests import Manifest
 
 log = logging.getLogger(__name__)
 

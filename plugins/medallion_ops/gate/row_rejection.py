@@ -13,7 +13,7 @@ from medallion_contracts.grain import has_history, version_table
 from medallion_contracts.model import Dataset, Severity
 from medallion_ops.gate.failing_rows import failing_rows_query
 from medallion_ops.gate.verdict import Verdict
-from medallion_store.gold_catalogue import manifest
+from medallion_store.manifests import manifest
 from medallion_store.rejected_rows import count_rejected, reject_rows
 
 if TYPE_CHECKING:

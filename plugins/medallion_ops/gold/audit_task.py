@@ -15,8 +15,9 @@ from medallion_contracts.errors import GoldError, StaleStaging
 from medallion_ops.gate.__main__ import EXIT_STALE
 from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.processes import end_with_children, ending_with_parent
-from medallion_store.gold_catalogue import manifest_of_run, publication_of_set
+from medallion_store.manifests import manifest_of_run
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import publication_of_set
 
 log = logging.getLogger(__name__)
 

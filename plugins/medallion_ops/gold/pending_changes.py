@@ -12,11 +12,11 @@ from medallion_contracts.model import Dataset
 from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.settings import Settings
 from medallion_store.delta_history import silver_state
-from medallion_store.gold_catalogue import adopt_commit, last_published
 from medallion_store.label_source import label_source_version
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.postgres import ask_value, gold_connection
+from medallion_store.publications import adopt_commit, last_published
 from medallion_store.refresh_plan import (
     LabelSnapshot,
     Plan,

@@ -28,16 +28,14 @@ from medallion_contracts.model import Dataset
 from medallion_ops.gate.decision import Decision, approval_of_set, exclusion_behind_set
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_store.code_version import code_version
-from medallion_store.gold_catalogue import (
-    Manifest,
+from medallion_store.manifests import Manifest, manifest, sets_of_run
+from medallion_store.postgres import gold_connection
+from medallion_store.publications import (
     last_publication,
     lock_publication,
-    manifest,
     publication_of_set,
     record_publication,
-    sets_of_run,
 )
-from medallion_store.postgres import gold_connection
 from medallion_store.refresh_plan import gold_contract_hash
 from medallion_store.secret import Secret
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from medallion_ops.gold_settings import GoldSettings
-from medallion_store.gold_catalogue import last_publication
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import last_publication
 from medallion_store.staging_sets import drop_sets_up_to
 
 log = logging.getLogger(__name__)

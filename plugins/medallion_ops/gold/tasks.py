@@ -32,14 +32,9 @@ from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.settings import Settings
 from medallion_ops.streaming.stream_release import refuse_stream_of_other_release
-from medallion_store.gold_catalogue import (
-    Manifest,
-    last_publication,
-    manifest,
-    manifest_of_run,
-    publication_of_set,
-)
+from medallion_store.manifests import Manifest, manifest, manifest_of_run
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import last_publication, publication_of_set
 
 if TYPE_CHECKING:
     import psycopg

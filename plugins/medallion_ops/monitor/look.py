@@ -42,10 +42,10 @@ from medallion_ops.monitor.rules import problems
 from medallion_ops.monitor.runbook import incident_links
 from medallion_ops.monitor.stream_view import stream_view
 from medallion_ops.settings import Settings
-from medallion_store.gold_catalogue import last_publication
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import last_publication
 
 if TYPE_CHECKING:
     import psycopg

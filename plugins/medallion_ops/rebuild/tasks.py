@@ -9,8 +9,8 @@ from medallion_contracts.errors import StreamError
 from medallion_ops.control import StreamControl
 from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.lake_settings import LakeSettings
-from medallion_store.gold_catalogue import last_publication
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import last_publication
 
 log = logging.getLogger(__name__)
 

@@ -34,10 +34,11 @@ from medallion_spark.session.secrets import gold_dsn
 from medallion_spark.session.step_times import StepTimes
 from medallion_store.code_version import code_version
 from medallion_store.delta_history import silver_state
-from medallion_store.gold_catalogue import last_published, write_manifest
 from medallion_store.lake_login import delta_storage_options
 from medallion_store.lake_paths import LakePaths
+from medallion_store.manifests import write_manifest
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import last_published
 from medallion_store.refresh_plan import LabelSnapshot, Plan, RefreshKind, gold_contract_hash, plan
 from medallion_store.rejected_rows import rejected_rows
 from medallion_store.staging_sets import drop_replaced_sets, drop_set, open_set

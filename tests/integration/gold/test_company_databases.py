@@ -18,8 +18,8 @@ from medallion_ops.gate.audit import audit_set
 from medallion_ops.gold.publication import publish_set
 from medallion_ops.migrations.runner import migrate
 from medallion_store import postgres as store
-from medallion_store.gold_catalogue import lock_publication
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import lock_publication
 from medallion_store.secret import Secret
 from medallion_store.staging_sets import drop_replaced_sets, open_set
 from services import PostgresServer

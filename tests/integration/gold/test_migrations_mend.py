@@ -13,7 +13,7 @@ from medallion_ops.gate.verdict import Finding, Verdict, keep_verdict
 from medallion_ops.gold.publication import publish_set
 from medallion_ops.migrations.readers import unreadable
 from medallion_ops.migrations.runner import migrate
-from medallion_store.gold_catalogue import last_published
+from medallion_store.publications import last_published
 from services import PostgresServer
 from staged_sets import DATASET, GoldDatabase, version
 

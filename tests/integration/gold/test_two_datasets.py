@@ -10,8 +10,8 @@ import pytest
 
 from medallion_contracts.loader import dataset_names, load_dataset
 from medallion_ops.migrations.runner import migrate
-from medallion_store.gold_catalogue import lock_publication
 from medallion_store.postgres import gold_connection
+from medallion_store.publications import lock_publication
 from medallion_store.rejected_rows import rejected_rows
 from medallion_store.secret import Secret
 

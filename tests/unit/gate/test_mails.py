@@ -16,7 +16,8 @@ from medallion_ops.gate.episodes import Episode, Kind
 from medallion_ops.gate.mails import Subject, blocked_alert, in_markdown, released_alert, warned_alert
 from medallion_ops.gate.verdict import Example, Finding, Verdict
 from medallion_ops.gold.tasks import decision_links
-from medallion_store.gold_catalogue import Manifest, Publication
+from medallion_store.manifests import Manifest
+from medallion_store.publications import Publication
 from settings_of_tests import ENVIRONMENT
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
