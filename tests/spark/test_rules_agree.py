@@ -16,7 +16,8 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from medallion_contracts.compile.great_expectations import NOT_NULL, compile_suite
+from medallion_contracts.compile.check import NOT_NULL
+from medallion_contracts.compile.great_expectations import compile_suite
 from medallion_contracts.compile.history_checks import set_relations
 from medallion_contracts.compile.plain_parser import PlainParser
 from medallion_contracts.compile.postgres import columns

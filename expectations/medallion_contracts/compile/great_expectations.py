@@ -1,11 +1,7 @@
 """Contract -> the Great Expectations suite of each gold table, as plain data.
 
-Every check carries the expectation's type and arguments (the gate builds the Great Expectations object from
-them) and, when it is about rows, the SQL that lists the rows that fail it. The verdict comes from Great
-Expectations; the SQL names the rows afterwards, so that no unexpected value ever enters a result of its own.
-Both are made from one declaration here and must agree row by row (property-tested).
-
-In SQL, `{batch}` stands for the table itself and `{<table>}` for another staged table of the same set.
+Every check carries the expectation's type and arguments; the gate builds the Great Expectations object from
+them. For the SQL that names failing rows see `check`.
 """
 
 from __future__ import annotations
@@ -13,32 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import cast
 
+from medallion_contracts.compile.check import (
+    BETWEEN,
+    COMPOUND_UNIQUE,
+    IN_SET,
+    LENGTHS,
+    NOT_NULL,
+    PAIR_EQUAL,
+    PAIR_GREATER,
+    REGEX,
+    ROW_COUNT,
+    ROW_COUNT_EQUAL,
+    ROWS,
+    UNIQUE,
+    Check,
+    columns_of,
+    make_check,
+    repeated_keys,
+)
 from medallion_contracts.compile.history_checks import (
     broken_versions,
     differing_from_current,
     has_same_content,
 )
-from medallion_contracts.compile.postgres import quoted
 from medallion_contracts.errors import ContractError
 from medallion_contracts.model import Column, ColumnType, Dataset, QualityRule, Severity, Table
-
-NOT_NULL = "expect_column_values_to_not_be_null"
-IN_SET = "expect_column_values_to_be_in_set"
-BETWEEN = "expect_column_values_to_be_between"
-LENGTHS = "expect_column_value_lengths_to_be_between"
-REGEX = "expect_column_values_to_match_regex"
-PAIR_GREATER = "expect_column_pair_values_a_to_be_greater_than_b"
-PAIR_EQUAL = "expect_column_pair_values_to_be_equal"
-UNIQUE = "expect_column_values_to_be_unique"
-COMPOUND_UNIQUE = "expect_compound_columns_to_be_unique"
-ROW_COUNT = "expect_table_row_count_to_be_between"
-ROW_COUNT_EQUAL = "expect_table_row_count_to_equal"
-ROWS = "unexpected_rows_expectation"
-DIVERGENCE = "expect_column_kl_divergence_to_be_less_than"
 
 _UNDERSTOOD = {
     NOT_NULL: {"column"},
@@ -54,29 +51,6 @@ _UNDERSTOOD = {
     ROW_COUNT: {"min_value", "max_value"},
 }
 _WITHOUT_MOSTLY = {UNIQUE, COMPOUND_UNIQUE, ROW_COUNT}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One expectation on one staged table.
-
-    `failing_rows` is a SELECT of all columns of the rows that fail, None when the check is about the table
-    as a whole; `columns` are the columns whose (masked) values explain a failing row.
-    """
-
-    table: str
-    name: str
-    description: str
-    severity: Severity
-    expectation: str
-    arguments: Mapping[str, object]
-    columns: tuple[str, ...] = ()
-    failing_rows: str | None = None
-
-    @property
-    def is_about_rows(self) -> bool:
-        """Whether publishing without the failing rows would satisfy it."""
-        return self.failing_rows is not None
 
 
 def compile_suite(dataset: Dataset) -> dict[str, tuple[Check, ...]]:
@@ -108,7 +82,7 @@ def storage_checks(dataset: Dataset) -> frozenset[str]:
         f"{check.table}.{check.name}"
         for table in dataset.gold.values()
         for check in compile_suite(dataset)[table.name]
-        if check.arguments.get("unexpected_rows_query") == _repeated_keys(table.primary_key)
+        if check.arguments.get("unexpected_rows_query") == repeated_keys(table.primary_key)
         or (
             check.expectation == NOT_NULL
             and (table.column(check.columns[0]).required or check.columns[0] in table.primary_key)
@@ -155,7 +129,7 @@ def _call(check: Check) -> str:
 def _from_columns(table: Table) -> Iterable[Check]:
     for column in table.columns:
         yield from _from_column(table, column)
-    yield _check(
+    yield make_check(
         table,
         f"{table.name}_key",
         f"{' and '.join(table.primary_key)} identify a row of {table.name}.",
@@ -167,7 +141,7 @@ def _from_columns(table: Table) -> Iterable[Check]:
 
 def _from_column(table: Table, column: Column) -> Iterable[Check]:
     def check(suffix: str, description: str, expectation: str, **arguments: object) -> Check:
-        return _check(
+        return make_check(
             table,
             f"{column.name}_{suffix}",
             f"{column.name} {description}.",
@@ -228,13 +202,8 @@ def _from_history(dataset: Dataset, table: Table) -> Iterable[Check]:
             )
 
 
-def _repeated_keys(names: Iterable[str]) -> str:
-    key = ", ".join(map(quoted, names))
-    return f"SELECT {key} FROM {{batch}} GROUP BY {key} HAVING count(*) > 1"  # noqa: S608 - contract names
-
-
 def _from_rule(table: Table, rule: QualityRule) -> Check:
-    return _check(table, rule.name, rule.description, rule.severity, rule.expectation, rule.arguments)
+    return make_check(table, rule.name, rule.description, rule.severity, rule.expectation, rule.arguments)
 
 
 def _is_unsupported(table: Table, rule: QualityRule, problems: list[str]) -> bool:
@@ -248,91 +217,12 @@ def _is_unsupported(table: Table, rule: QualityRule, problems: list[str]) -> boo
         *(f"argument {name!r} is not supported" for name in sorted(set(rule.arguments) - allowed)),
         *(
             f"there is no column {name!r}"
-            for name in _columns(rule.arguments)
+            for name in columns_of(rule.arguments)
             if name not in table.column_names
         ),
     ]
     problems.extend(f"{where}: {problem}" for problem in found)
     return bool(found)
-
-
-def _check(
-    table: Table,
-    name: str,
-    description: str,
-    severity: Severity,
-    expectation: str,
-    arguments: Mapping[str, object],
-) -> Check:
-    if expectation in (UNIQUE, COMPOUND_UNIQUE):
-        # Great Expectations counts them over windows, which sorts the table: far slower than a hash.
-        query = _repeated_keys(_columns(arguments))
-        return Check(
-            table.name,
-            name,
-            description,
-            severity,
-            ROWS,
-            {"unexpected_rows_query": query},
-            _columns(arguments),
-        )
-    return Check(
-        table.name,
-        name,
-        description,
-        severity,
-        expectation,
-        arguments,
-        _columns(arguments),
-        None if expectation == ROW_COUNT else _failing_rows(expectation, arguments),
-    )
-
-
-def _columns(arguments: Mapping[str, object]) -> tuple[str, ...]:
-    single = [arguments[name] for name in ("column", "column_A", "column_B") if name in arguments]
-    several = cast("Iterable[object]", arguments.get("column_list", ()))
-    return tuple(str(name) for name in (*single, *several))
-
-
-def _failing_rows(expectation: str, arguments: Mapping[str, object]) -> str:
-    if expectation == ROWS:
-        return str(arguments["unexpected_rows_query"])
-    return f"SELECT * FROM {{batch}} WHERE {_failing(expectation, arguments)}"  # noqa: S608 - quoted contract text
-
-
-def _failing(expectation: str, arguments: Mapping[str, object]) -> str:
-    """The SQL condition of a failing row. An empty value fails only NOT_NULL, as in Great Expectations."""
-    if expectation in (PAIR_GREATER, PAIR_EQUAL):
-        return _failing_pair(expectation, arguments)
-    column = quoted(str(arguments["column"]))
-    if expectation == NOT_NULL:
-        return f"{column} IS NULL"
-    if expectation == IN_SET:
-        values = cast("Iterable[object]", arguments["value_set"])
-        return f"{column} NOT IN ({', '.join(map(_literal, values))})"
-    if expectation == REGEX:
-        return f"NOT ({column} ~ {_literal(arguments['regex'])})"
-    measured = f"length({column})" if expectation == LENGTHS else column
-    bounds = [
-        *([f"{measured} < {_literal(arguments['min_value'])}"] if "min_value" in arguments else []),
-        *([f"{measured} > {_literal(arguments['max_value'])}"] if "max_value" in arguments else []),
-    ]
-    return f"({' OR '.join(bounds)})"
-
-
-def _failing_pair(expectation: str, arguments: Mapping[str, object]) -> str:
-    first, second = quoted(str(arguments["column_A"])), quoted(str(arguments["column_B"]))
-    wanted = "=" if expectation == PAIR_EQUAL else ">=" if arguments.get("or_equal") else ">"
-    return f"NOT ({first} {wanted} {second})"
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float | Decimal):
-        return str(value)
-    # Braces would be taken for placeholders when {batch} is filled in.
-    return "'" + str(value).replace("'", "''").replace("{", "{{").replace("}", "}}") + "'"
 
 
 def _plain(number: Decimal | None) -> int | float | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medallion_contracts.compile.check import Check
 from medallion_contracts.compile.great_expectations import (
-    Check,
     compile_suite,
     row_count_check,
     suite_fingerprint,

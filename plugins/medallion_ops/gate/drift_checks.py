@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile.great_expectations import DIVERGENCE, ROW_COUNT, Check
+from medallion_contracts.compile.check import DIVERGENCE, ROW_COUNT, Check
 from medallion_contracts.compile.postgres import GOLD, STAGING, quoted, staging_name
 from medallion_contracts.model import ColumnType, Dataset, Severity, Table
 from medallion_store.manifests import Manifest, manifest

@@ -18,7 +18,7 @@ from great_expectations.expectations.core import UnexpectedRowsExpectation
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.registry import get_expectation_impl
 
-from medallion_contracts.compile.great_expectations import ROWS, Check
+from medallion_contracts.compile.check import ROWS, Check
 from medallion_contracts.compile.postgres import STAGING, staging_name
 from medallion_contracts.errors import GoldError
 from medallion_store.postgres import connect

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile.great_expectations import ROWS, Check, version_column
+from medallion_contracts.compile.check import ROWS, Check
+from medallion_contracts.compile.great_expectations import version_column
 from medallion_contracts.compile.postgres import COORDINATES, columns, quoted
 from medallion_contracts.errors import GoldError
 from medallion_contracts.model import Dataset

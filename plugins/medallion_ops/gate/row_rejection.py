@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from medallion_contracts.compile.great_expectations import Check, compile_suite, version_column
+from medallion_contracts.compile.check import Check
+from medallion_contracts.compile.great_expectations import compile_suite, version_column
 from medallion_contracts.compile.history_checks import all_versions, has_same_content, set_relations
 from medallion_contracts.compile.postgres import literal, quoted
 from medallion_contracts.errors import GoldError

@@ -11,7 +11,8 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from medallion_contracts.compile.great_expectations import ROWS, compile_suite
+from medallion_contracts.compile.check import ROWS
+from medallion_contracts.compile.great_expectations import compile_suite
 from medallion_contracts.compile.history_checks import set_relations
 from medallion_contracts.compile.postgres import columns
 from medallion_contracts.model import Column, ColumnType, Table

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from medallion_contracts.compile.great_expectations import ROWS, Check, compile_suite, suite_fingerprint
+from medallion_contracts.compile.check import ROWS, Check
+from medallion_contracts.compile.great_expectations import compile_suite, suite_fingerprint
 from medallion_contracts.errors import ContractError
 from medallion_contracts.loader import load_dataset
 from medallion_contracts.model import Dataset, QualityRule, Severity
