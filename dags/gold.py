@@ -18,6 +18,7 @@ from medallion_ops.gate.decision import Option
 from medallion_ops.gate.question import GateDecisionOperator
 from medallion_ops.gold import tasks as gold
 from medallion_ops.gold.audit_task import audit as audit_set_of_run
+from medallion_ops.gold.links import DECIDE
 from medallion_ops.gold.retrigger import RetriggerRunOperator
 from medallion_ops.spark.jobs import SparkJob, gold_job
 from medallion_ops.spark.operators import SparkJobOperator
@@ -105,10 +106,10 @@ def gold_dag(dataset: str) -> None:
         verdict = BranchPythonOperator(
             task_id="verdict",
             python_callable=gold.branch_on_gate_result,
-            op_kwargs=of_dataset | {"passed": "publish", "failed": gold.DECIDE, "blocked": "keep_blocked"},
+            op_kwargs=of_dataset | {"passed": "publish", "failed": DECIDE, "blocked": "keep_blocked"},
         )
         decide = GateDecisionOperator(
-            task_id=gold.DECIDE,
+            task_id=DECIDE,
             dataset=dataset,
             then={
                 Option.KEEP_BLOCKED: "keep_blocked",

@@ -27,7 +27,8 @@ from medallion_ops.gate.decision import (
 )
 from medallion_ops.gate.episodes import forget_question, note_question
 from medallion_ops.gate.mails import in_markdown
-from medallion_ops.gold.tasks import decision_links, set_of_run
+from medallion_ops.gold.links import decision_links
+from medallion_ops.gold.tasks import set_of_run
 from medallion_ops.gold_settings import GoldSettings
 from medallion_store.postgres import gold_connection
 

@@ -9,7 +9,8 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
-from medallion_ops.gold.tasks import dag_id, is_stale, run_asked
+from medallion_ops.gold.links import dag_id
+from medallion_ops.gold.tasks import is_stale, run_asked
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -22,11 +22,11 @@ from medallion_ops.alerts.settings import AlertSettings
 from medallion_ops.contracts.in_force import note_in_force, refuse_breaking_change
 from medallion_ops.gate import episodes, mails
 from medallion_ops.gate.decision import DECISION_MINUTES, exclusion_decided, options_for, was_asked
-from medallion_ops.gate.docs_location import docs_address, page
 from medallion_ops.gate.row_rejection import reject_failing_rows
 from medallion_ops.gate.verdict import Verdict, verdict_of_set
 from medallion_ops.gold import publication
 from medallion_ops.gold.audit_task import TaskReports
+from medallion_ops.gold.links import dag_id, links_of_set
 from medallion_ops.gold_settings import GoldSettings
 from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.migrations.runner import migrate
@@ -46,15 +46,6 @@ class Run(Protocol):
     """A run of Airflow: when it was triggered, or due."""
 
     run_after: datetime
-
-
-DECIDE = "decide"
-"""Task id of the question to a person; mails link to it."""
-
-
-def dag_id(dataset: str) -> str:
-    """The DAG that publishes a dataset."""
-    return f"{dataset}_gold"
 
 
 def migrate_gold(dataset: str) -> list[str]:
@@ -130,7 +121,7 @@ def notify(dataset: str, run_id: str) -> list[str]:
         noted = episodes.note_verdict(connection, dataset, verdict, base, kinds)
         due = [one for one in noted if one.is_mail_due]
     subject = mails.Subject(written, verdict, last)
-    links = _links(settings, alerts, written, verdict)
+    links = links_of_set(settings, alerts, written, verdict)
     blocked = next((one for one in due if one.kind is episodes.Kind.BLOCKED), None)
     sent = []
     if due:
@@ -263,11 +254,6 @@ def set_of_run(dataset: str, run_id: str) -> tuple[Manifest, Verdict]:
         return _set_of_run(connection, dataset, run_id)
 
 
-def decision_links(written: Manifest, verdict: Verdict) -> Mapping[str, str]:
-    """Addresses for whoever has to decide."""
-    return _links(GoldSettings.from_environment(), AlertSettings.from_environment(), written, verdict)
-
-
 def _set_of_run(connection: psycopg.Connection, dataset: str, run_id: str) -> tuple[Manifest, Verdict]:
     written = manifest_of_run(connection, dataset, run_id)
     if written is None:
@@ -276,21 +262,3 @@ def _set_of_run(connection: psycopg.Connection, dataset: str, run_id: str) -> tu
     if verdict is None:
         raise GoldError(f"set {written.set_id} of run {run_id} was not checked: clear the run's task audit")
     return written, verdict
-
-
-def _links(
-    settings: GoldSettings, alerts: AlertSettings, written: Manifest, verdict: Verdict
-) -> dict[str, str]:
-    links: dict[str, str] = {}
-    run = task_link(alerts, dag_id(written.dataset), written.run_id)
-    question = task_link(alerts, dag_id(written.dataset), written.run_id, DECIDE)
-    if run and question:
-        links["Airflow run"] = run
-        if not verdict.passed:
-            links["Decide in Airflow"] = f"{question}/required_actions"
-    docs = settings.data_docs_url or docs_address(alerts.airflow_url)
-    if docs and settings.data_docs_dir:
-        for table in sorted({finding.table for finding in verdict.failed}):
-            address = page(written.dataset, table, written.set_id, written.created_at)
-            links[f"Data Docs of {table}"] = f"{docs.rstrip('/')}/{address}"
-    return links

@@ -15,7 +15,7 @@ from medallion_ops.alerts.mail import Mail, render
 from medallion_ops.gate.episodes import Episode, Kind
 from medallion_ops.gate.mails import Subject, blocked_alert, in_markdown, released_alert, warned_alert
 from medallion_ops.gate.verdict import Example, Finding, Verdict
-from medallion_ops.gold.tasks import decision_links
+from medallion_ops.gold.links import decision_links
 from medallion_store.manifests import Manifest
 from medallion_store.publications import Publication
 from settings_of_tests import ENVIRONMENT
