@@ -17,7 +17,7 @@ from medallion_contracts.columns_from import version_problems
 from medallion_contracts.dataset_reader import SUFFIX, DatasetReader
 from medallion_contracts.errors import ContractError
 from medallion_contracts.event_fields import event_problems
-from medallion_contracts.judge import accepts_default
+from medallion_contracts.field_parsers import accepts_default
 from medallion_contracts.model import Dataset
 
 

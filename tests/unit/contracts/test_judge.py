@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from further_fields import further_fields
-from medallion_contracts.judge import MAX_DEPTH, MOST_UNKNOWN, EventJudge
+from medallion_contracts.judge import MOST_UNKNOWN, EventJudge
 from medallion_contracts.loader import load_dataset
+from medallion_contracts.strict_json import MAX_DEPTH
 
 EVENTS = load_dataset("customers").events
 JUDGE = EventJudge(EVENTS)
