@@ -28,8 +28,10 @@ from deltalake import DeltaTable
 from medallion_stack import demo
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.cli import set_up, start_all
+from medallion_stack.layout import TELCO
 from medallion_stack.observe import LakeView
-from medallion_stack.stack import TELCO, Stack, down, process_table
+from medallion_stack.shutdown import down
+from medallion_stack.stack import Stack, process_table
 from medallion_stack.state import State
 from medallion_stack.status import stack_memory
 from medallion_stack.waiting import wait_until

@@ -29,7 +29,8 @@ from medallion_stack.airflow_client import AirflowClient
 from medallion_stack.cli import set_up, start_all
 from medallion_stack.layout import PROJECT
 from medallion_stack.observe import LakeView
-from medallion_stack.stack import SUPERVISOR, Stack, down
+from medallion_stack.shutdown import down
+from medallion_stack.stack import SUPERVISOR, Stack
 from medallion_stack.state import State
 from medallion_stack.waiting import wait_until
 from services import Mail

@@ -15,8 +15,10 @@ from medallion_ops.lake_settings import LakeSettings
 from medallion_stack import demo, report
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.cli import set_up, start_all
+from medallion_stack.layout import TELCO
 from medallion_stack.observe import GoldView, LakeView
-from medallion_stack.stack import TELCO, Stack, down
+from medallion_stack.shutdown import down
+from medallion_stack.stack import Stack
 from medallion_stack.state import State
 from medallion_stack.waiting import wait_until
 from services import Mail

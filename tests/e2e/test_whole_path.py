@@ -22,8 +22,8 @@ from medallion_contracts.errors import ServiceUnavailable
 from medallion_contracts.loader import load_dataset
 from medallion_stack import layout
 from medallion_stack.airflow import PARALLELISM
+from medallion_stack.layout import TELCO
 from medallion_stack.report import Report
-from medallion_stack.stack import TELCO
 from medallion_stack.status import print_status
 from medallion_stack.waiting import wait_until
 

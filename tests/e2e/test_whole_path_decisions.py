@@ -12,8 +12,8 @@ import pytest
 
 from e2e.conftest import E2E_SECONDS, Platform
 from medallion_contracts.errors import ServiceUnavailable
+from medallion_stack.layout import TELCO
 from medallion_stack.report import Report
-from medallion_stack.stack import TELCO
 
 pytestmark = pytest.mark.timeout(E2E_SECONDS)
 

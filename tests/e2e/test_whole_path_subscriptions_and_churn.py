@@ -11,8 +11,7 @@ import pytest
 
 from churn_model import cross_validated_auc
 from e2e.conftest import E2E_SECONDS, Platform
-from medallion_stack.layout import PROJECT
-from medallion_stack.stack import TELCO
+from medallion_stack.layout import PROJECT, TELCO
 
 pytestmark = pytest.mark.timeout(E2E_SECONDS)
 NUMBERS = ["tenure", "MonthlyCharges", "TotalCharges"]

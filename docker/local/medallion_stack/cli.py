@@ -16,7 +16,8 @@ from medallion_stack.console import say
 from medallion_stack.environment import base_environment
 from medallion_stack.parallel import in_parallel
 from medallion_stack.postgres import binary
-from medallion_stack.stack import Stack, clean, down, exclusive, process_table
+from medallion_stack.shutdown import clean, down
+from medallion_stack.stack import Stack, exclusive, process_table
 from medallion_stack.state import State
 from medallion_store.postgres_address import libpq_environment
 from medallion_store.secret import Secret

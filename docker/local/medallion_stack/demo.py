@@ -18,9 +18,10 @@ from medallion_ops.producer.mappings import sources_of
 from medallion_ops.producer.parameters import Source
 from medallion_stack.airflow_client import FINISHED, AirflowClient
 from medallion_stack.console import say
+from medallion_stack.layout import TELCO
 from medallion_stack.observe import LakeView, Verdicts
 from medallion_stack.parallel import in_parallel
-from medallion_stack.stack import TELCO, Stack
+from medallion_stack.stack import Stack
 from medallion_stack.waiting import wait_until
 
 # Two of each kind of broken record that the producer knows.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medallion_stack.demo import Outcome
+from medallion_stack.layout import TELCO
 from medallion_stack.observe import GoldView, LakeView, keys_of_table
-from medallion_stack.stack import TELCO, Stack
+from medallion_stack.stack import Stack
 from medallion_stack.state import write_private
 from medallion_stack.status import stack_memory
 

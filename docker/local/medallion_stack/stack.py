@@ -9,82 +9,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from medallion_contracts.errors import MedallionError, ServiceUnavailable, SettingsError
-from medallion_contracts.loader import dataset_names, load_dataset
+from medallion_contracts.errors import SettingsError
+from medallion_contracts.loader import load_dataset
 from medallion_ops.dataset_settings import datasets_that_run
-from medallion_ops.job_settings import JobSettings
-from medallion_ops.keep_settings import KeepSettings
-from medallion_ops.limit_settings import LimitSettings
 from medallion_ops.monitor.settings import POOL as MONITOR_POOL
-from medallion_ops.monitor.settings import MonitorSettings
-from medallion_ops.page.settings import PageSettings
 from medallion_ops.setting_names import unknown_names
-from medallion_ops.settings import Settings, declarations, overridable, problems_of_overrides
-from medallion_ops.watch.settings import WatchSettings
+from medallion_ops.settings import Settings, problems_of_overrides
 from medallion_stack import layout
 from medallion_stack.airflow import PARALLELISM, ROLES, USER, Airflow, AirflowKeys
 from medallion_stack.airflow_client import AirflowClient
 from medallion_stack.bootstrap import are_jobs_built, build_jobs
 from medallion_stack.broker import Broker
+from medallion_stack.choices import CHOICES, NEVER_SHOWN, SECRET_SETTINGS, chosen_settings
 from medallion_stack.mail import MailSink
 from medallion_stack.parallel import in_parallel
 from medallion_stack.postgres import Postgres
-from medallion_stack.process import ProcessTable, Service, kill_all
+from medallion_stack.process import ProcessTable, Service
 from medallion_stack.spark import SparkCluster
 from medallion_stack.state import State
 from medallion_stack.watch import watcher_service
 
-TELCO = layout.PROJECT / "docker/local/data/telco-customer-churn.csv"
 WRITER, READER, PII_READER = "medallion_writer", "gold_reader", "gold_pii_reader"
-# For Spark jobs, which read them from a file.
-SECRET_SETTINGS = ("MEDALLION_GOLD_DSN", "MEDALLION_CHURN_USERNAME", "MEDALLION_CHURN_PASSWORD")
-# What the user may choose, with the default; a choice made at one `make up` holds for the next ones.
-CHOICES = {
-    "MEDALLION_TRIGGER_SECONDS": "5",
-    "MEDALLION_MAX_OFFSETS_PER_TRIGGER": "",
-    "MEDALLION_WATERMARK_MINUTES": "10",
-    "MEDALLION_LATENESS": "judge",
-    "MEDALLION_DEDUPLICATE": "versions",
-    "MEDALLION_ON_DATA_LOSS": "fail",
-    "MEDALLION_BATCH_HANG_MINUTES": "10",
-    "MEDALLION_REJECT_UNKNOWN_FIELDS": "false",
-    "MEDALLION_ALERT_TO": "data-team@medallion.example",
-    "MEDALLION_CHURN_SOURCE": str(TELCO),
-    "MEDALLION_CHURN_USERNAME": "",
-    "MEDALLION_CHURN_PASSWORD": "",
-    "MEDALLION_GOLD_LOCAL_ROWS": "",
-    "MEDALLION_ALERT_WEBHOOK": "",
-    "MEDALLION_ALERT_WEBHOOK_FORMAT": "slack",
-    "MEDALLION_DATA_DOCS_URL": "",
-    **{
-        one.name: one.default or ""
-        for section in (LimitSettings, MonitorSettings, WatchSettings, KeepSettings, PageSettings)
-        for name, one in section.declarations()
-        if name not in ("canary_maildir", "airflow_dsn")  # the stack's own sink and database
-    },
-    "MEDALLION_CANARY_TO": "canary@medallion.example",
-    "MEDALLION_DATASETS": "",
-    **{one.name: one.default or "" for _, one in JobSettings.declarations()},
-    **{one.name_for(name): "" for one in overridable().values() for name in dataset_names()},
-}
-NEVER_SHOWN = {*SECRET_SETTINGS, *(one.name for _, one in declarations() if one.is_secret)}
 SUPERVISOR = "supervisor"
 LONGEST_IDLE_TRANSACTION_SECONDS = 120
 """Of Airflow's processes, whose transactions take seconds. A worker that its scheduler left behind may have
 one open, with a lock on a run that then stands still."""
-# Later groups are what earlier ones need; Spark apart, see below.
-_STOP_ORDER = (
-    (SUPERVISOR,),
-    ("watcher",),
-    ("airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api-server"),
-    # Before its worker: what the worker then stops stays in the master's memory, to be launched again.
-    ("spark-master",),
-    ("spark-worker",),
-    ("broker", "mail", "postgres"),
-)
 
 
 @dataclass(frozen=True)
@@ -154,7 +105,7 @@ class Stack:
             "MEDALLION_DATA_DOCS_DIR": str(folder / "data_docs"),
             "MEDALLION_PRODUCER_DIR": str(folder / "incoming"),
         }
-        settings.update(_chosen(state))
+        settings.update(chosen_settings(state))
         airflow = Airflow(
             folder=folder / "airflow",
             port=airflow_port,
@@ -196,7 +147,7 @@ class Stack:
         """
         for name in ("lake", "data_docs", "reports", "logs", "incoming"):
             (self.state.folder / name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(TELCO, self.state.folder / "incoming" / TELCO.name)
+        shutil.copyfile(layout.TELCO, self.state.folder / "incoming" / layout.TELCO.name)
         # Fails here, with every problem at once, rather than in a DAG.
         Settings.from_environment(self.airflow.settings)
         if problems := [*unknown_names(os.environ), *problems_of_overrides(os.environ)]:
@@ -293,44 +244,9 @@ class Stack:
             self.report(f"  {service.name:<22} {service.ready_on:<24} {seconds}")
 
 
-def _chosen(state: State) -> dict[str, str]:
-    earlier = state.read_settings()
-    chosen = {name: os.environ.get(name) or earlier.get(name) or CHOICES[name] for name in CHOICES}
-    return {name: value for name, value in chosen.items() if value}
-
-
 def process_table(state: State) -> ProcessTable:
     """The processes of the stack in that folder."""
     return ProcessTable(state.run, state.logs, str(state.folder))
-
-
-def down(state: State, report: Callable[[str], None] = print) -> None:
-    """Stop everything the stack started, also what outlived its parent; files stay."""
-    processes = process_table(state)
-    names = processes.names()
-    known = {name for group in _STOP_ORDER for name in group}
-    for group in (*_STOP_ORDER, tuple(set(names) - known)):
-        present = [name for name in group if name in names]
-        if present:
-            in_parallel([partial(processes.stop, name) for name in present])
-            report(f"  stopped {', '.join(present)}")
-    kill_all(processes.members())
-    left = processes.members()
-    if left:
-        raise ServiceUnavailable(f"processes do not end: {', '.join(str(process.pid) for process in left)}")
-
-
-def clean(state: State) -> None:
-    """Remove the state folder of a stack that is down.
-
-    Raises:
-        MedallionError: the folder is not one a stack made.
-    """
-    if not state.folder.exists():
-        return
-    if not (state.folder / "stack.json").exists():
-        raise MedallionError(f"{state.folder} holds no stack.json, so it is no stack's folder: not removed")
-    shutil.rmtree(state.folder)
 
 
 @contextmanager

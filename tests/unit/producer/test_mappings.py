@@ -14,7 +14,7 @@ from medallion_ops.producer.mappings import mapping_of, sources_of
 from medallion_ops.producer.mappings.subscriptions import TelcoSubscriptions
 from medallion_ops.producer.parameters import Parameters, Source
 from medallion_ops.producer.plan import plan
-from medallion_stack.stack import TELCO
+from medallion_stack.layout import TELCO
 
 SUBSCRIPTIONS = load_dataset("subscriptions")
 SERVICES = SUBSCRIPTIONS.events.column("service").enum

@@ -15,9 +15,10 @@ import pytest
 from medallion_contracts.errors import SettingsError
 from medallion_ops.settings import declarations
 from medallion_stack import bootstrap, layout
+from medallion_stack.choices import CHOICES, SECRET_SETTINGS
 from medallion_stack.ports import LOOPBACK, is_free
 from medallion_stack.process import ProcessTable
-from medallion_stack.stack import CHOICES, SECRET_SETTINGS, Stack
+from medallion_stack.stack import Stack
 from medallion_stack.state import State, write_private
 
 STACK = layout.PROJECT / "docker/local/stack.py"
