@@ -12,7 +12,14 @@ from medallion_contracts.loader import dataset_names, load_dataset
 ROOT = Path(__file__).parents[2]
 CODE = ("expectations", "spark_jobs", "plugins", "dags", "docker")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
-LONGEST_MODULE = 450
+LONGEST_MODULE = 300
+LONGER_MODULES = {
+    "spark_jobs/medallion_spark/lake/tables.py": 312,
+    "spark_jobs/medallion_spark/stream/ledger.py": 332,
+    "spark_jobs/medallion_spark/stream/ledger_completion.py": 308,
+    "spark_jobs/medallion_spark/stream/query.py": 444,
+}
+"""Those not yet split, with the lines they have: none may grow, and no other comes to this list."""
 OWNERS = (
     *(f"expectations/medallion_contracts/{name}/" for name in dataset_names()),
     *(f"spark_jobs/medallion_spark/gold/{name}.py" for name in dataset_names()),
@@ -75,8 +82,10 @@ def test_module_names_say_their_subject() -> None:
 
 def test_modules_stay_readable_at_one_sitting() -> None:
     sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
-    long = {path: lines for path, lines in sizes.items() if lines > LONGEST_MODULE}
+    long = {path: lines for path, lines in sizes.items() if lines > LONGER_MODULES.get(path, LONGEST_MODULE)}
     assert not long, f"split these by subject, none may have over {LONGEST_MODULE} lines: {long}"
+    split = [path for path in LONGER_MODULES if sizes.get(path, 0) <= LONGEST_MODULE]
+    assert not split, f"take these off LONGER_MODULES, they are within the limit: {split}"
 
 
 @pytest.mark.parametrize("name", dataset_names())
