@@ -102,6 +102,10 @@ class Browser:
 
     def open(self, url: str, cookies: Mapping[str, str], ready: str) -> Seen:
         """Open an address and wait until an expression of JavaScript is true there."""
+        # The page before this one must end first: what it still asks for would go out without its login.
+        self.call("Page.navigate", url="about:blank")
+        while self.evaluate("location.href") != "about:blank":
+            time.sleep(0.05)
         self.seen = Seen()
         self.call("Network.clearBrowserCookies")
         for name, value in cookies.items():
