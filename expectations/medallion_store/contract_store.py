@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from medallion_contracts.loader import load_files
 from medallion_contracts.model import Dataset
 from medallion_store.control_files import ControlFiles
+from medallion_store.fingerprint import fingerprint
 from medallion_store.lake_paths import LakePaths
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ class StoredContract:
     @property
     def contract_id(self) -> str:
         """Sixteen hexadecimal digits that change with any byte of the files."""
-        digest = hashlib.sha256()
-        for name, content in sorted(self.files.items()):
-            digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        return digest.hexdigest()[:16]
+        return fingerprint(sorted(self.files.items()), 16)
 
     def load(self) -> Dataset:
         """What the files say.

@@ -8,14 +8,12 @@ brings one release to all of them.
 from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any
 
 from medallion_contracts.errors import ReleaseMismatch
+from medallion_store.fingerprint import fingerprint, package_files
 
 ROLL_OUT = (
     "`make roll-out` (where there is no such stack: `python -m medallion_ops.roll_out` after the deploy)"
@@ -29,19 +27,7 @@ _SUFFIXES = (".py", ".yaml", ".sql")
 @cache
 def release() -> str:
     """Twelve hexadecimal digits that change with any contract, and with the code that all sides share."""
-    digest = hashlib.sha256()
-    for package in _PACKAGES:
-        for path, content in _files(resources.files(package), package):
-            digest.update(f"{path}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:12]
-
-
-def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _files(entry, f"{path}/{entry.name}")
-        elif entry.name.endswith(_SUFFIXES):
-            yield f"{path}/{entry.name}", entry.read_bytes()
+    return fingerprint(package_files(_PACKAGES, _SUFFIXES), 12)
 
 
 def add_release_argument(parser: argparse.ArgumentParser) -> None:

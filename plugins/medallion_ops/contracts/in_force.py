@@ -60,9 +60,10 @@ def refuse_breaking_change(dsn: Secret, dataset: str) -> ContractPlan:
 
 def note_in_force(dsn: Secret, dataset: str) -> None:
     """Keep today's contracts as those that gold runs on, after it was brought forward."""
+    contract = todays_contract(dataset)
     with gold_connection(dsn) as connection:
-        if put_in_force(connection, todays_contract(dataset)):
-            log.info("contracts in force: %s", todays_contract(dataset).contract_id)
+        if put_in_force(connection, contract):
+            log.info("contracts in force: %s", contract.contract_id)
 
 
 def accept(dsn: Secret, new: StoredContract, names: Collection[str], accepted_by: str) -> None:
