@@ -38,3 +38,14 @@ def heartbeat_age(heartbeat: Mapping[str, Any] | None, now: datetime | None = No
     if heartbeat is None or heartbeat.get("state") in LAST_STATES:
         return None
     return age_seconds(heartbeat.get("at"), now)
+
+
+def is_sign_of_life(heartbeat: Mapping[str, Any] | None, now: datetime | None = None) -> bool:
+    """Whether a driver lives, by its last heartbeat.
+
+    Args:
+        heartbeat: the content of the heartbeat's file.
+        now: if not this moment.
+    """
+    age = heartbeat_age(heartbeat, now)
+    return age is not None and age <= HEARTBEAT_STALE_SECONDS

@@ -16,7 +16,7 @@ from medallion_contracts.errors import LeaseError, MedallionError, ParameterErro
 from medallion_contracts.loader import dataset_names
 from medallion_ops.lake_settings import LakeSettings
 from medallion_store.control_files import control_files
-from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, heartbeat_age
+from medallion_store.heartbeat import is_sign_of_life
 from medallion_store.lake_paths import LakePaths
 from medallion_store.lease import lease_holder
 from medallion_store.stop_request import StopRequests, forgotten_stop_request
@@ -103,13 +103,12 @@ class StreamControl:
         """What holds now, and all control files by name; None for those that are not there."""
         submission = submission_of(self._files.read(self._paths.stream_driver))
         heartbeat = self._files.read(self._paths.heartbeat)
-        age = heartbeat_age(heartbeat)
         return {
             "drivers": {
                 "submitted_last": submission.driver_id if submission else None,
                 "before_it": submission.previous_driver_id if submission else None,
                 "heartbeat_of": heartbeat.get("driver_id") if heartbeat else None,
-                "heartbeat_is_fresh": age is not None and age <= HEARTBEAT_STALE_SECONDS,
+                "heartbeat_is_fresh": is_sign_of_life(heartbeat),
             },
             "may_write_silver": self.lease_holder(),
             "forgotten": forgotten_stop_request(self._stops.current()),

@@ -27,7 +27,7 @@ from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.migrations.runner import migrate
 from medallion_ops.settings import Settings
 from medallion_store.control_files import control_files
-from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, STARTING, heartbeat_age
+from medallion_store.heartbeat import STARTING, is_sign_of_life
 from medallion_store.lake_paths import LakePaths
 from medallion_store.release import release
 from medallion_store.utc_time import age_seconds, parse_utc
@@ -79,8 +79,7 @@ def hand_over_stream(
     files, path = control_files(lake.login), LakePaths(lake.uri, dataset).heartbeat
     before = files.read(path)
     was_left = control.release(OWNER)  # of a roll-out that was killed
-    age = heartbeat_age(before)
-    if age is not None and age <= HEARTBEAT_STALE_SECONDS:
+    if is_sign_of_life(before):
         control.request_stop(OWNER)
         control.release(OWNER)
     elif not was_left:
@@ -101,12 +100,10 @@ def hand_over_stream(
 
 
 def _works(heartbeat: Mapping[str, Any]) -> bool:
-    age = heartbeat_age(heartbeat)
     return (
         heartbeat.get("release") == release()
         and heartbeat.get("state") != STARTING
-        and age is not None
-        and age <= HEARTBEAT_STALE_SECONDS
+        and is_sign_of_life(heartbeat)
     )
 
 

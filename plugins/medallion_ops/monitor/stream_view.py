@@ -10,7 +10,7 @@ from medallion_ops.lake_settings import LakeSettings
 from medallion_ops.monitor.observation import StreamObservation
 from medallion_ops.streaming.decision import mailable_error
 from medallion_store.control_files import control_files
-from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, WORKING, heartbeat_age
+from medallion_store.heartbeat import WORKING, heartbeat_age, is_sign_of_life
 from medallion_store.lake_paths import LakePaths
 from medallion_store.stop_request import stop_request_of
 from medallion_store.stream_failure import failure_of
@@ -33,8 +33,7 @@ def stream_view(lake: LakeSettings, paths: LakePaths, now: datetime) -> StreamOb
     stop = stop_request_of(files.read(paths.stop_request))
     is_stopped = stop is not None and stop.is_standing
     working = heartbeat.get("state") == WORKING
-    age = heartbeat_age(heartbeat, now)
-    is_fresh = age is not None and age <= HEARTBEAT_STALE_SECONDS
+    is_fresh = is_sign_of_life(heartbeat, now)
     return StreamObservation(
         # A driver that said that it ends, and that no one asked to, is as silent as one that was killed.
         heartbeat_age=heartbeat_age(heartbeat, now) if is_stopped else age_seconds(heartbeat.get("at"), now),

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from medallion_ops.spark.submission import NOT_FOUND, DriverStatus
-from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, STOPPED, heartbeat_age
+from medallion_store.heartbeat import STOPPED, is_sign_of_life
 from medallion_store.stop_request import StopRequest, forgotten_stop_request
 from medallion_store.stream_driver import Submission
 from medallion_store.stream_failure import StreamFailure
@@ -229,5 +229,4 @@ def _own_heartbeat(seen: Observation, submission: Submission) -> Mapping[str, An
 
 
 def _is_alive(seen: Observation, submission: Submission) -> bool:
-    age = heartbeat_age(_own_heartbeat(seen, submission), seen.now)
-    return age is not None and age <= HEARTBEAT_STALE_SECONDS
+    return is_sign_of_life(_own_heartbeat(seen, submission), seen.now)

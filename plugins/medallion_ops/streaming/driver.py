@@ -34,7 +34,7 @@ from medallion_ops.spark.jobs import SparkJob, stream_job
 from medallion_ops.spark.submission import ClusterClient, DriverStatus
 from medallion_ops.streaming.decision import SHORT_LIFE_SECONDS, Observation, Verdict, decide
 from medallion_store.control_files import ControlFiles, control_files, store_if_unchanged
-from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, LAST_STATES, STARTING, heartbeat_age
+from medallion_store.heartbeat import LAST_STATES, STARTING, is_sign_of_life
 from medallion_store.lake_paths import LakePaths
 from medallion_store.stop_request import StopRequest, StopRequests
 from medallion_store.stream_driver import Submission, submission_of
@@ -200,8 +200,7 @@ class StreamDriver:
 
 def _living_driver(heartbeat: Mapping[str, Any] | None) -> str | None:
     """The cluster's id of the driver that gave this heartbeat, if it is a sign of life."""
-    age = heartbeat_age(heartbeat)
-    if heartbeat is None or age is None or age > HEARTBEAT_STALE_SECONDS:
+    if heartbeat is None or not is_sign_of_life(heartbeat):
         return None
     driver_id = heartbeat.get("driver_id")
     return driver_id if isinstance(driver_id, str) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medallion_ops.lake_settings import LakeSettings
 from medallion_store.control_files import control_files
-from medallion_store.heartbeat import HEARTBEAT_STALE_SECONDS, heartbeat_age
+from medallion_store.heartbeat import is_sign_of_life
 from medallion_store.lake_paths import LakePaths
 from medallion_store.release import refuse_other_stream
 
@@ -17,6 +17,5 @@ def refuse_stream_of_other_release(lake: LakeSettings, dataset: str) -> None:
         ServiceUnavailable: the lake does not answer.
     """
     heartbeat = control_files(lake.login).read(LakePaths(lake.uri, dataset).heartbeat)
-    age = heartbeat_age(heartbeat)
-    if age is not None and age <= HEARTBEAT_STALE_SECONDS:
+    if is_sign_of_life(heartbeat):
         refuse_other_stream(heartbeat, dataset)
