@@ -18,6 +18,7 @@ from medallion_contracts.model import Dataset
 from medallion_store.control_files import ControlFiles
 from medallion_store.fingerprint import fingerprint
 from medallion_store.lake_paths import LakePaths
+from medallion_store.postgres import has_relation
 
 if TYPE_CHECKING:
     import psycopg
@@ -49,8 +50,7 @@ class StoredContract:
 
 def contract_in_force(connection: psycopg.Connection, dataset: str) -> StoredContract | None:
     """The contracts that gold was brought forward by last; None when it never was, or by older code."""
-    [(is_there,)] = connection.execute("SELECT to_regclass('audit.contracts') IS NOT NULL").fetchall()
-    if not is_there:
+    if not has_relation(connection, "audit.contracts"):
         return None
     row = connection.execute(
         "SELECT files, in_force_since FROM audit.contracts WHERE dataset = %s "
@@ -84,8 +84,7 @@ def put_in_force(connection: psycopg.Connection, contract: StoredContract) -> bo
 
 def accepted_changes(connection: psycopg.Connection, contract: StoredContract) -> set[str]:
     """Names of the changes that a person accepted with these contracts."""
-    [(is_there,)] = connection.execute("SELECT to_regclass('audit.accepted_changes') IS NOT NULL").fetchall()
-    if not is_there:
+    if not has_relation(connection, "audit.accepted_changes"):
         return set()
     rows = connection.execute(
         "SELECT change FROM audit.accepted_changes WHERE dataset = %s AND contract_id = %s",

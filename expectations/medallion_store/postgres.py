@@ -222,6 +222,17 @@ def explained(error: psycopg.Error, dsn: Secret) -> GoldError | ServiceUnavailab
     return GoldError(f"{where} refused: {error.diag.message_primary or kind} ({kind})")
 
 
+def has_relation(connection: psycopg.Connection, name: str) -> bool:
+    """Whether a table, view or sequence is there.
+
+    Args:
+        connection: to gold.
+        name: with its schema, quoted where it needs to be.
+    """
+    [(is_there,)] = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchall()
+    return bool(is_there)
+
+
 def ask_value(parameters: Mapping[str, str], query: str) -> str | None:
     """The one value of a query in somebody else's database, as text; it is asked read-only, for a minute.
 

@@ -23,6 +23,7 @@ from medallion_contracts.compile.postgres import (
 from medallion_contracts.grain import Grain, source_of, tables_of
 from medallion_contracts.model import Column, Dataset, Table
 from medallion_ops.migrations.views import views_of
+from medallion_store.postgres import has_relation
 
 if TYPE_CHECKING:
     import psycopg
@@ -63,8 +64,8 @@ def plan_schema_changes(connection: psycopg.Connection, dataset: Dataset) -> Cha
         else:
             _compare(connection, dataset, table, stored, changes)
     _indexes(connection, dataset, changes)
-    if not _exists(connection, AUDIT, "rejected_rows"):
-        lists = "exclusions" if _exists(connection, STAGING, "exclusions") else "manifests"
+    if not has_relation(connection, quoted(AUDIT, "rejected_rows")):
+        lists = "exclusions" if has_relation(connection, quoted(STAGING, "exclusions")) else "manifests"
         changes.statements.extend((*_rejected_rows(), _number_on(lists)))
         # Gold of every dataset was published without the rows that were on it.
         changes.statements.append(_refresh("", [f"table {AUDIT}.rejected_rows"]))
@@ -213,7 +214,7 @@ def _indexes(connection: psycopg.Connection, dataset: Dataset, changes: Changes)
     wanted += [(source_of(dataset, table), table.primary_key[0]) for table in tables_of(dataset, Grain.GROUP)]
     for table, column in wanted:
         index = f"{table.name}_{column}_idx"
-        if not _exists(connection, GOLD, index):
+        if not has_relation(connection, quoted(GOLD, index)):
             changes.statements.append(
                 f"CREATE INDEX {quoted(index)} ON {quoted(GOLD, table.name)} ({quoted(column)})"
             )
@@ -263,11 +264,6 @@ def _number_on(lists: str) -> str:
         f"FROM (SELECT max(id::bigint) AS highest FROM {quoted(STAGING, lists)}, "
         "jsonb_array_elements_text(excluded_rows) AS id) AS known WHERE known.highest IS NOT NULL"
     )
-
-
-def _exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s)", [quoted(schema, name)]).fetchone()
-    return row is not None and row[0] is not None
 
 
 def _has_room_for_updates(connection: psycopg.Connection, name: str) -> bool:

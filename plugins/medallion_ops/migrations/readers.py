@@ -10,6 +10,7 @@ from medallion_contracts.model import Dataset
 from medallion_ops.migrations.roles import PII_READER, READER, relations
 from medallion_ops.migrations.scripts import MIGRATIONS, recorded
 from medallion_ops.migrations.views import has_pii, views_of
+from medallion_store.postgres import has_relation
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,10 +25,9 @@ def unreadable(connection: psycopg.Connection, dataset: Dataset) -> list[str]:
         connection: to gold, as the writer.
         dataset: its contracts.
     """
-    [(has_records,)] = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [MIGRATIONS]).fetchall()
     roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
     readers = [role for role in (READER, PII_READER) if role in roles]
-    known = recorded(connection) if has_records else {}
+    known = recorded(connection) if has_relation(connection, MIGRATIONS) else {}
     views = [view.name for view in views_of(dataset)]
     missed = {view for view in views if f"view {view}" in known} | _published(connection, dataset)
     there = relations(connection)
@@ -58,8 +58,7 @@ def _without_usage(connection: psycopg.Connection, readers: list[str]) -> Iterat
 
 def _published(connection: psycopg.Connection, dataset: Dataset) -> set[str]:
     """Tables that a publication has filled."""
-    [(is_there,)] = connection.execute("SELECT to_regclass('gold.publications') IS NOT NULL").fetchall()
-    if not is_there:
+    if not has_relation(connection, "gold.publications"):
         return set()
     rows = connection.execute(
         "SELECT DISTINCT jsonb_object_keys(rows) FROM (SELECT rows FROM gold.publications "

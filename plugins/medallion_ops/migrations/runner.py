@@ -18,7 +18,7 @@ from medallion_ops.migrations.roles import act_as_writer, ensure_roles, grant_re
 from medallion_ops.migrations.scripts import MIGRATIONS, apply_scripts, recorded, scripts, tables_of
 from medallion_ops.migrations.view_changes import ensure_views, make_way
 from medallion_ops.migrations.views import has_pii, views_of
-from medallion_store.postgres import gold_connection
+from medallion_store.postgres import gold_connection, has_relation
 from medallion_store.secret import Secret
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def ensure_migrated(dsn: Secret, datasets: Iterable[Dataset]) -> bool:
         ServiceUnavailable: Postgres does not answer.
     """
     with gold_connection(dsn) as connection:
-        [(is_there,)] = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [MIGRATIONS]).fetchall()
-        had = recorded(connection) if is_there else {}
+        had = recorded(connection) if has_relation(connection, MIGRATIONS) else {}
     if all(script.name in had for script in scripts()):
         return False
     for dataset in datasets:

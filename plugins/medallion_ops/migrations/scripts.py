@@ -15,6 +15,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from medallion_contracts.errors import MigrationError
+from medallion_store.postgres import has_relation
 
 if TYPE_CHECKING:
     import psycopg
@@ -139,10 +140,10 @@ class _Mender:
         if statement.startswith("CREATE SCHEMA IF NOT EXISTS "):
             return not self._has_schema(statement.split()[-1])
         if table := _TABLE.match(statement):
-            return not self._has(table[1])
+            return not has_relation(self._connection, table[1])
         if index := _INDEX.match(statement):
             name = f"{index[2].partition('.')[0]}.{(index[1] or '').strip()}"
-            return index[2] in self.made or (bool(index[1]) and not self._has(name))
+            return index[2] in self.made or (bool(index[1]) and not has_relation(self._connection, name))
         return False
 
     def _changes_something(self, statement: str, with_rows: bool) -> bool:
@@ -154,10 +155,6 @@ class _Mender:
             return True
         target = altered or comment
         return with_rows or (target is not None and target[1] in self.made)
-
-    def _has(self, name: str) -> bool:
-        [(found,)] = self._connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchall()
-        return bool(found)
 
     def _has_schema(self, name: str) -> bool:
         [(found,)] = self._connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [name]).fetchall()

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from medallion_ops.watch.troubles import Trouble
+from medallion_store.postgres import has_relation
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,10 +19,7 @@ def newest_look(connection: psycopg.Connection) -> datetime | None:
     Args:
         connection: to gold, as the writer.
     """
-    [(has_samples,)] = connection.execute(
-        "SELECT to_regclass('audit.monitor_samples') IS NOT NULL"
-    ).fetchall()
-    if not has_samples:
+    if not has_relation(connection, "audit.monitor_samples"):
         return None
     row = connection.execute("SELECT max(at) FROM audit.monitor_samples").fetchone()
     return row[0] if row else None
