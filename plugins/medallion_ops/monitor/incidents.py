@@ -7,11 +7,13 @@ incident is neither lost nor mailed twice, whenever the monitor is killed; two m
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from medallion_contracts.errors import ParameterError
 from medallion_ops.alerts.alert import Alert, Level
+from medallion_ops.monitor.incident_alert import incident_alert
 from medallion_ops.monitor.problem import Problem
 from medallion_ops.monitor.transitions import (
     REOPEN_WITHIN,
@@ -121,32 +123,21 @@ def _apply(connection: psycopg.Connection, change: Change, now: datetime) -> int
     return incident_id
 
 
-LEADS = {Notice.OPENED: "", Notice.REMINDER: "Still: ", Notice.CLOSED: "Over: "}
-
-
 def _alert(connection: psycopg.Connection, incident_id: int, notice: Notice, links: dict[str, str]) -> Alert:
     row = connection.execute(
-        "SELECT code, dataset, subject, level, happened, meaning, first_step, opened_at, closed_at, "
+        "SELECT code, happened, meaning, first_step, dataset, subject, level, opened_at, closed_at, "
         "mailed_at FROM audit.incidents WHERE incident_id = %s",
         [incident_id],
     ).fetchone()
     assert row is not None  # noqa: S101  # written by this transaction
-    code, dataset, subject, level, happened, meaning, first_step, opened_at, closed_at, mailed_at = row
-    about = ": ".join(part for part in (dataset, code.replace("_", " "), subject) if part)
-    is_over = notice is Notice.CLOSED
-    return Alert(
-        subject=f"{LEADS[notice]}{about}",
-        level=Level.RESOLVED if is_over else Level(level),
-        happened=[f"It is over. What it was: {happened}" if is_over else happened],
-        since=opened_at,
-        meaning="" if is_over else meaning,
-        first_step="" if is_over else first_step,
-        facts={
-            "Incident": str(incident_id),
-            **({"Until": f"{closed_at:%Y-%m-%d %H:%M:%S} UTC"} if closed_at else {}),
-        },
+    code, happened, meaning, first_step, dataset, subject, level, opened_at, closed_at, mailed_at = row
+    problem = Problem(code, happened, meaning, first_step, dataset, subject, Level(level))
+    alert = incident_alert(problem, notice, opened_at, closed_at)
+    return replace(
+        alert,
+        facts={"Incident": str(incident_id), **alert.facts},
         notes=[]
-        if is_over
+        if notice is Notice.CLOSED
         else [
             f"`python -m medallion_ops.incidents acknowledge {incident_id}` ends reminders; `mute` its mails."
         ],

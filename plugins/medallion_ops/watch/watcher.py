@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 from medallion_contracts.errors import MedallionError, ServiceUnavailable
 from medallion_ops.alerts import webhook
-from medallion_ops.alerts.alert import Alert, Level
+from medallion_ops.alerts.alert import Alert
 from medallion_ops.alerts.mail_server import MailServer
 from medallion_ops.alerts.outbox import GIVE_UP_AFTER, Channel, Entry
 from medallion_ops.alerts.sending import entries
 from medallion_ops.alerts.settings import AlertSettings
-from medallion_ops.monitor.incidents import LEADS
+from medallion_ops.monitor.incident_alert import incident_alert
 from medallion_ops.monitor.runbook import incident_links, plain
 from medallion_ops.monitor.settings import MonitorSettings
 from medallion_ops.monitor.transitions import REOPEN_WITHIN, Notice
@@ -187,18 +187,11 @@ class Watcher:
             log.warning("the incident is not in audit.incidents yet: %s", error)
 
     def _alert(self, trouble: Trouble) -> Alert:
-        problem, is_over = trouble.problem, trouble.closed_at is not None
-        notice = trouble.mailed or Notice.OPENED
-        about = ": ".join(part for part in (problem.code.replace("_", " "), problem.subject) if part)
-        return Alert(
-            subject=f"{LEADS[notice]}{about}",
-            level=Level.RESOLVED if is_over else problem.level,
-            happened=[f"It is over. What it was: {problem.happened}" if is_over else problem.happened],
-            since=trouble.since,
-            meaning="" if is_over else problem.meaning,
-            first_step="" if is_over else problem.first_step,
-            facts={"Until": f"{trouble.closed_at:%Y-%m-%d %H:%M:%S} UTC"} if trouble.closed_at else {},
-            notes=["Noticed by the watcher outside Airflow.", *([] if is_over else [plain(problem.code)])],
+        problem, notice = trouble.problem, trouble.mailed or Notice.OPENED
+        advice = [] if notice is Notice.CLOSED else [plain(problem.code)]
+        return replace(
+            incident_alert(problem, notice, trouble.since, trouble.closed_at),
+            notes=["Noticed by the watcher outside Airflow.", *advice],
             links=incident_links(self._sources.alerts, self._sources.monitor, problem.code),
             key=f"watch {trouble.key} {notice} {trouble.mailed_at}",
         )
