@@ -27,16 +27,15 @@ from deltalake import DeltaTable
 
 from medallion_stack import demo
 from medallion_stack.airflow_client import FINISHED, AirflowClient
-from medallion_stack.cli import set_up, start_all
+from medallion_stack.cli import start_all
 from medallion_stack.layout import TELCO
 from medallion_stack.observe import LakeView
-from medallion_stack.shutdown import down
 from medallion_stack.stack import Stack, process_table
-from medallion_stack.state import State
 from medallion_stack.status import stack_memory
 from medallion_stack.waiting import wait_until
 from medallion_store.lake_paths import LakePaths
 from medallion_store.process_id import ProcessId
+from own_stack import own_stack
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(7200)]
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -119,19 +118,10 @@ class User:
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A stack, from nothing; down at the end, whatever happened."""
-    state = State(tmp_path_factory.mktemp("stack"))
-    chosen = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MEDALLION_")}
-    set_up()
-    state.folder.mkdir(exist_ok=True)
-    os.environ["MEDALLION_DATASETS"] = "customers"
-    try:
+    with own_stack(tmp_path_factory.mktemp("stack"), MEDALLION_DATASETS="customers") as state:
         started = time.monotonic()
         stack = start_all(state)
         yield User(stack, time.monotonic() - started)
-    finally:
-        down(state)
-        del os.environ["MEDALLION_DATASETS"]
-        os.environ.update(chosen)
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:

@@ -26,13 +26,12 @@ from medallion_contracts.loader import load_dataset
 from medallion_ops.monitor.samples import RECENT
 from medallion_stack import demo
 from medallion_stack.airflow_client import AirflowClient
-from medallion_stack.cli import set_up, start_all
+from medallion_stack.cli import start_all
 from medallion_stack.layout import PROJECT
 from medallion_stack.observe import LakeView
-from medallion_stack.shutdown import down
 from medallion_stack.stack import SUPERVISOR, Stack
-from medallion_stack.state import State
 from medallion_stack.waiting import wait_until
+from own_stack import own_stack
 from services import Mail
 
 DATASET = "customers"
@@ -124,11 +123,7 @@ class Drill:
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     """A stack of its own with short limits, the demo's customers in gold; prints the table at the end."""
-    state = State(tmp_path_factory.mktemp("drill"))
-    chosen = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MEDALLION_")}
-    set_up()
-    os.environ.update(LIMITS)
-    try:
+    with own_stack(tmp_path_factory.mktemp("drill"), **LIMITS) as state:
         stack = start_all(state)
         settings = stack.airflow.settings
         found = Drill(
@@ -141,11 +136,6 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
         stack.processes.stop(SUPERVISOR)
         yield found
         print_table(found.lines)
-    finally:
-        down(state)
-        for name in LIMITS:
-            os.environ.pop(name, None)
-        os.environ.update(chosen)
 
 
 def print_table(lines: list[dict[str, object]]) -> None:

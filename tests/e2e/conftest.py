@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from medallion_ops.control import StreamControl
 from medallion_ops.lake_settings import LakeSettings
 from medallion_stack import demo, report
 from medallion_stack.airflow_client import FINISHED, AirflowClient
-from medallion_stack.cli import set_up, start_all
+from medallion_stack.cli import start_all
 from medallion_stack.layout import TELCO
 from medallion_stack.observe import GoldView, LakeView
-from medallion_stack.shutdown import down
 from medallion_stack.stack import Stack
-from medallion_stack.state import State
 from medallion_stack.waiting import wait_until
+from own_stack import own_stack
 from services import Mail
 
 E2E_SECONDS = 1500
@@ -104,14 +102,10 @@ class Platform:
 @pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The stack, up; taken down at the end, whatever happened."""
-    state = State(tmp_path_factory.mktemp("stack"))
-    chosen = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MEDALLION_")}
-    set_up()
-    state.folder.mkdir(exist_ok=True)
+    folder = tmp_path_factory.mktemp("stack")
     # A copy, for a test to break.
-    labels = shutil.copy(TELCO, state.folder / "labels.csv")
-    os.environ["MEDALLION_CHURN_SOURCE"] = str(labels)
-    try:
+    labels = shutil.copy(TELCO, folder / "labels.csv")
+    with own_stack(folder, MEDALLION_CHURN_SOURCE=str(labels)) as state:
         stack = start_all(state)
         settings = stack.airflow.settings
         yield Platform(
@@ -121,10 +115,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             GoldView(settings, "customers"),
             Mail("127.0.0.1", stack.mail.port, Path(settings["MEDALLION_MAIL_DIR"])),
         )
-    finally:
-        down(state)
-        os.environ.pop("MEDALLION_CHURN_SOURCE", None)
-        os.environ.update(chosen)
 
 
 @pytest.fixture(scope="package")
