@@ -123,7 +123,7 @@ def gold_dag(dataset: str) -> None:
             op_kwargs=of_dataset,
             # Either the answer leads here, or the verdict, where there is nothing to ask.
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-            # The episode's mail told it, once for all its runs.
+            # The episode's mail has said so, once for all its runs.
             on_failure_callback=[],
         )
         exclude_failing_rows = PythonOperator(

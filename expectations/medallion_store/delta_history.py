@@ -170,7 +170,7 @@ class _Log:
             yield version, content
 
     def oldest(self, at_least: int) -> int:
-        """The oldest version from one on whose commit is there; that one where none is."""
+        """The oldest version from a number on whose commit is there; the number itself if none is."""
         from pyarrow.fs import FileSelector, PyFileSystem
 
         files = PyFileSystem(self._files).get_file_info(FileSelector("_delta_log"))

@@ -49,7 +49,7 @@ class HandOver:
 
 
 def check(settings: Settings, datasets: Sequence[str]) -> list[str]:
-    """What the contracts change, before anything is done; gives the lines of the plan.
+    """What the contracts change, before anything is done; returns the lines of the plan.
 
     Raises:
         BreakingChange: something that no one has accepted.
@@ -60,7 +60,7 @@ def check(settings: Settings, datasets: Sequence[str]) -> list[str]:
 
 
 def bring_gold_forward(settings: Settings, dataset: str) -> list[str]:
-    """Migrate gold, and keep the contracts that it now runs on; gives what was done."""
+    """Migrate gold, and keep the contracts it now runs on; returns what was done."""
     done = migrate(settings.gold.dsn, load_dataset(dataset))
     note_in_force(settings.gold.dsn, dataset)
     return list(done)

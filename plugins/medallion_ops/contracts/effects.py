@@ -38,7 +38,7 @@ def contract_plan(
 
     Args:
         old: that the platform runs on; None compares nothing.
-        new: that it shall run on.
+        new: that it is to run on.
         accepted: names of breaking changes that a person accepted.
 
     Raises:

@@ -49,7 +49,7 @@ class Run(Protocol):
 
 
 def migrate_gold(dataset: str) -> list[str]:
-    """Bring the gold database forward; gives what was done.
+    """Migrate the gold database; returns what was done.
 
     Raises:
         ReleaseMismatch: the stream runs other contracts or code: its silver is not what would be checked.

@@ -51,7 +51,7 @@ class Canary:
 def canary_problem(
     connection: psycopg.Connection, settings: Settings, now: datetime, deliver: Deliver = smtp.deliver
 ) -> str | None:
-    """Send the day's canary if it is due, look whether it arrived; gives what is wrong with the mail path.
+    """Send the day's canary if it is due and check that it arrived; returns what is wrong with the mail path.
 
     Args:
         connection: to gold, as the writer; committed before and after the hand-over.

@@ -31,5 +31,5 @@ def label_problem(connection: psycopg.Connection, settings: Settings, dataset: s
         return None
     storage = delta_storage_options(settings.lake.login)
     missing = label_source_problem(settings.gold.churn_source, storage, AskLabelSource(settings.gold))
-    # A source that is there and was of no use: what the job said of it when it last read it.
+    # The source is there, but the job could not use it: its reason from the last time it was read.
     return missing or warning

@@ -106,16 +106,7 @@ class TouchedAggregates:
         start = quoted(history.primary_key[1])
         inside = f"g.{start} >= s.{first} AND g.{start} < s.{first} + interval '{period_length(table)}'"
         same = same_values(history.primary_key, "o", "g")
-        names = columns(history.column_names, "g")
-        listed = self._table(scope_of(self._dataset, table).name)
-        others = " AND ".join(
-            f"NOT EXISTS (SELECT 1 FROM {self._table(name)} AS o WHERE {same})"
-            for name in (VERSIONS, history.name)
-        )
-        return (
-            f"(SELECT {names} FROM {looked_up(listed, history, inside)} WHERE {others} UNION ALL "
-            f"SELECT {names} FROM {self._table(history.name)} AS g JOIN {listed} AS s ON {inside}) AS v"
-        )
+        return self._kept_and_staged(history, table, inside, same, (VERSIONS, history.name))
 
     def _groups(self, table: Table) -> str:
         """SELECT of the groups that touched entities were in and are in now."""
@@ -131,13 +122,28 @@ class TouchedAggregates:
         """FROM item: the entities of the listed groups, those that gold keeps as they are and the staged."""
         source, key = source_of(self._dataset, table), quoted(self._dataset.key)
         first = quoted(table.primary_key[0])
-        names = columns(source.column_names, "g")
-        listed = self._table(scope_of(self._dataset, table).name)
         same = f"g.{first} = s.{first}"
+        return self._kept_and_staged(source, table, same, f"o.{key} = g.{key}", (TOUCHED,))
+
+    def _kept_and_staged(
+        self, source: Table, table: Table, belongs: str, same: str, replaced_by: tuple[str, ...]
+    ) -> str:
+        """FROM item: the rows of a source that belong to the listed periods or groups.
+
+        Args:
+            source: of the rows, in gold and staged.
+            table: whose periods or groups are listed.
+            belongs: condition that a row `g` is of the listed `s`.
+            same: condition that `o`, a row of a staged table, takes the place of `g`.
+            replaced_by: those staged tables.
+        """
+        names, listed = columns(source.column_names, "g"), self._table(scope_of(self._dataset, table).name)
+        kept = " AND ".join(
+            f"NOT EXISTS (SELECT 1 FROM {self._table(name)} AS o WHERE {same})" for name in replaced_by
+        )
         return (
-            f"(SELECT {names} FROM {looked_up(listed, source, same)} WHERE NOT EXISTS "
-            f"(SELECT 1 FROM {self._table(TOUCHED)} AS o WHERE o.{key} = g.{key}) UNION ALL "
-            f"SELECT {names} FROM {self._table(source.name)} AS g JOIN {listed} AS s ON {same}) AS v"
+            f"(SELECT {names} FROM {looked_up(listed, source, belongs)} WHERE {kept} UNION ALL "
+            f"SELECT {names} FROM {self._table(source.name)} AS g JOIN {listed} AS s ON {belongs}) AS v"
         )
 
     def _execute(self, statement: str) -> int:
